@@ -1,0 +1,249 @@
+"""The settings of a run: frozen typed models, every fact written once, everything derivable derived."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+RGB = tuple[float, float, float]
+
+
+class Settings(BaseModel):
+    """Immutable; an unknown key or a wrong type is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+# --------------------------------------------------------------------------------------------------------- the model
+
+
+class Backbone(Settings):
+    """What both ResNets share."""
+
+    depth: Literal[14, 50, 101] = 50
+    """Bottleneck ResNet: 14 is blocks (1, 1, 1, 1), for small data; 50 and 101 as published."""
+    base_channels: Positive = 64
+    """Width of the stem; stage k has base_channels * 4 * 2**(k-1) channels."""
+    stem_pool: bool = True
+    """The stem's max pooling; off for very small frames."""
+    pretrained: str | None = None
+    """'imagenet' (torchvision's ResNet, V1 weights) or the path of a 2-D ResNet state dict; its kernels are inflated."""
+    norm_eval: bool = False
+    """Freeze the running statistics of batch normalisation while training."""
+
+
+class SlowOnlyBackbone(Backbone):
+    """ResNet whose later stages look along time: SlowFast's slow pathway alone (Feichtenhofer et al., ICCV 2019)."""
+
+    type: Literal["ResNet3dSlowOnly"]
+    inflate: tuple[bool, bool, bool, bool] = (False, False, True, True)
+    """Per stage: whether conv1 of each block is 3x1x1. All False is TSN, which cannot see order."""
+
+
+class TSMBackbone(Backbone):
+    """2-D ResNet with temporal shift before conv1 of each block (Lin et al., ICCV 2019)."""
+
+    type: Literal["ResNetTSM"]
+    num_segments: Positive = 8
+    """Frames in one view (T)."""
+    shift_div: Positive = 8
+    """1/shift_div of the channels move one frame back, as many one frame forward."""
+
+
+class Neck(Settings):
+    """The Temporal Pyramid Network (section 3). One level per entry of `temporal_scales`, from the last ResNet stages."""
+
+    temporal_scales: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=4)] = (8, 8)
+    """Temporal max-pooling of each level, finest first: the tempo each level sees."""
+    flow_type: Literal["cascade", "parallel"] = "cascade"
+    """'cascade': bottom-up starts from the top-down result (the published weights); 'parallel': both from the levels."""
+    aux_loss_weight: Annotated[float, Field(gt=0)] | None = 0.5
+    """Weight of the auxiliary head's loss; None builds no auxiliary head."""
+
+    @model_validator(mode="after")
+    def scales_divide(self) -> "Neck":
+        for fine, coarse in zip(self.temporal_scales, self.temporal_scales[1:], strict=False):
+            if coarse % fine:
+                raise ValueError(f"each temporal scale must be a multiple of the one before it, got {self.temporal_scales}")
+        return self
+
+
+class Head(Settings):
+    """Average over time and space, dropout, one linear layer."""
+
+    num_classes: Positive
+    dropout_ratio: Fraction = 0.5
+    init_std: NonNegative = 0.01
+
+
+class Model(Settings):
+    """A recognizer: backbone, optional TPN neck, head."""
+
+    backbone: Annotated[SlowOnlyBackbone | TSMBackbone, Field(discriminator="type")]
+    neck: Neck | None = Neck()
+    """None is the paper's baseline: the backbone with a plain average-pool head."""
+    cls_head: Head
+
+
+# ---------------------------------------------------------------------------------------------------------- the data
+
+
+class TrainSplit(Settings):
+    """Training videos: random clips, random resized crop, flip, colour jitter."""
+
+    ann_file: str
+    """List file: `path label` (videos) or `folder num_frames label` (rawframes), one record per line."""
+    data_prefix: str = ""
+    """Folder the paths of the list file start from."""
+
+
+class EvalSplit(TrainSplit):
+    """Validation or test videos: fixed clips and crops. What is None is taken from `data`."""
+
+    num_clips: Positive | None = None
+    twice_sample: bool = False
+    """Segment sampling only: also take the segments' first frames, which doubles the views (TSM's 'accurate' test)."""
+    num_crops: Literal[1, 3] = 1
+    """1: centre. 3: left, right, middle along the longer side."""
+    crop_size: Positive | None = None
+
+
+class Data(Settings):
+    """Where the videos are and what one view of a video is."""
+
+    format: Literal["rawframes", "videos"]
+    filename_tmpl: str = "img_{:05}.jpg"
+    """File name of a frame in a rawframes folder."""
+    start_index: Annotated[int, Field(ge=0)] = 1
+    """Number of the first frame in a rawframes folder."""
+
+    clip_len: Positive
+    """Frames of one clip (the first 8 of 8x8x1)."""
+    frame_interval: Positive = 1
+    """Frames from one sampled frame to the next (the second)."""
+    num_clips: Positive = 1
+    """Clips of one training sample (the third); 1x1x8 means eight segments of one frame, which form one view."""
+    out_of_bound: Literal["loop", "repeat_last"] = "loop"
+    """What a clip longer than its video shows after the last frame."""
+
+    short_side: Positive = 256
+    """Validation and test: the shorter side after resizing."""
+    crop_size: Positive = 224
+    """Side of the square the network trains on."""
+    area_range: tuple[Fraction, Fraction] = (0.08, 1.0)
+    """RandomResizedCrop: share of the frame's area."""
+    aspect_ratio_range: tuple[float, float] = (3 / 4, 4 / 3)
+    flip_ratio: Fraction = 0.5
+    flip_label_map: dict[int, int] = Field(default_factory=dict)
+    """Labels that change when a clip is mirrored ('left to right' becomes 'right to left')."""
+    color_jitter: bool = True
+    mean: RGB = (123.675, 116.28, 103.53)
+    std: RGB = (58.395, 57.12, 57.375)
+
+    videos_per_gpu: Positive = 8
+    workers_per_gpu: Annotated[int, Field(ge=0)] = 8
+
+    train: TrainSplit
+    val: EvalSplit
+    test: EvalSplit
+
+
+# -------------------------------------------------------------------------------------------------------- the engine
+
+
+class Optimizer(Settings):
+    """SGD with momentum."""
+
+    lr: NonNegative = 0.01
+    """For a total batch of `lr_batch_size` videos; `--autoscale-lr` scales it to the batch of the run."""
+    lr_batch_size: Positive = 64
+    """8 GPUs x 8 videos, as published."""
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 0.0
+    nesterov: bool = True
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    """Clip the gradient to this 2-norm; None does not clip."""
+
+
+class StepSchedule(Settings):
+    """Multiply the learning rate by gamma at the given epochs."""
+
+    policy: Literal["step"] = "step"
+    step: tuple[Positive, ...]
+    gamma: Fraction = 0.1
+
+
+class CosineSchedule(Settings):
+    """Half a cosine from lr to zero, step by step, after a linear warm-up."""
+
+    policy: Literal["cosine"]
+    warmup_epochs: NonNegative = 0
+
+
+class Evaluation(Settings):
+    """How scores become numbers."""
+
+    interval: Positive = 5
+    """Epochs between validations with --validate."""
+    metrics: tuple[Literal["top_k_accuracy", "mean_class_accuracy"], ...] = ("top_k_accuracy", "mean_class_accuracy")
+    average_clips: Literal["prob", "score"] = "prob"
+    """Views are averaged after the softmax ('prob') or before it ('score')."""
+
+
+class CheckpointConfig(Settings):
+    """When a checkpoint is written."""
+
+    interval: Positive = 1
+    """Epochs between checkpoints."""
+
+
+class LogConfig(Settings):
+    """What is logged, and how often."""
+
+    interval: Positive = 20
+    """Steps between log lines; the values are means over them."""
+    tensorboard: bool = False
+    """Also write TensorBoard events to work_dir/tf_logs (needs `pip install tpn[tensorboard]`)."""
+
+
+class Config(Settings):
+    """A recipe: everything a run needs to know."""
+
+    model: Model
+    data: Data
+    optimizer: Optimizer = Optimizer()
+    lr_config: Annotated[StepSchedule | CosineSchedule, Field(discriminator="policy")]
+    total_epochs: Positive
+    evaluation: Evaluation = Evaluation()
+    checkpoint_config: CheckpointConfig = CheckpointConfig()
+    log_config: LogConfig = LogConfig()
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the forward pass (autocast); weights stay float32."""
+    work_dir: str | None = None
+    """Folder of the run; None: ./work_dirs/<config name>."""
+    load_from: str | None = None
+    """Checkpoint whose weights training starts from."""
+
+    @property
+    def frames_per_view(self) -> int:
+        """T: the frames the network sees at once."""
+        backbone = self.model.backbone
+        return backbone.num_segments if isinstance(backbone, TSMBackbone) else self.data.clip_len
+
+    @model_validator(mode="after")
+    def views_are_whole(self) -> "Config":
+        for name, num_clips in [("data", self.data.num_clips), ("data.val", self.data.val.num_clips),
+                                ("data.test", self.data.test.num_clips)]:  # fmt: skip
+            frames = self.data.clip_len * (num_clips or self.data.num_clips)
+            if frames % self.frames_per_view:
+                raise ValueError(
+                    f"{name}.num_clips x data.clip_len = {frames} frames do not fill views of {self.frames_per_view} frames"
+                )
+        if self.data.clip_len * self.data.num_clips != self.frames_per_view:
+            raise ValueError(
+                f"data.clip_len x data.num_clips must be the {self.frames_per_view} frames of one view in training, "
+                f"got {self.data.clip_len} x {self.data.num_clips}"
+            )
+        return self
