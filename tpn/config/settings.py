@@ -29,7 +29,7 @@ class Backbone(Settings):
     stem_pool: bool = True
     """The stem's max pooling; off for very small frames."""
     pretrained: str | None = None
-    """'imagenet' (torchvision's ResNet, V1 weights) or the path of a 2-D ResNet state dict; its kernels are inflated."""
+    """'imagenet' (torchvision's ResNet, V1 weights) or the path of a 2-D ResNet state dict; kernels are inflated."""
     norm_eval: bool = False
     """Freeze the running statistics of batch normalisation while training."""
 
@@ -53,12 +53,12 @@ class TSMBackbone(Backbone):
 
 
 class Neck(Settings):
-    """The Temporal Pyramid Network (section 3). One level per entry of `temporal_scales`, from the last ResNet stages."""
+    """The Temporal Pyramid Network (section 3). One level per entry of `temporal_scales`, of the last ResNet stages."""
 
     temporal_scales: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=4)] = (8, 8)
     """Temporal max-pooling of each level, finest first: the tempo each level sees."""
     flow_type: Literal["cascade", "parallel"] = "cascade"
-    """'cascade': bottom-up starts from the top-down result (the published weights); 'parallel': both from the levels."""
+    """'cascade': bottom-up starts from the top-down result (as published); 'parallel': both start from the levels."""
     aux_loss_weight: Annotated[float, Field(gt=0)] | None = 0.5
     """Weight of the auxiliary head's loss; None builds no auxiliary head."""
 
@@ -66,7 +66,9 @@ class Neck(Settings):
     def scales_divide(self) -> "Neck":
         for fine, coarse in zip(self.temporal_scales, self.temporal_scales[1:], strict=False):
             if coarse % fine:
-                raise ValueError(f"each temporal scale must be a multiple of the one before it, got {self.temporal_scales}")
+                raise ValueError(
+                    f"each temporal scale must be a multiple of the one before it, got {self.temporal_scales}"
+                )
         return self
 
 
@@ -239,7 +241,8 @@ class Config(Settings):
             frames = self.data.clip_len * (num_clips or self.data.num_clips)
             if frames % self.frames_per_view:
                 raise ValueError(
-                    f"{name}.num_clips x data.clip_len = {frames} frames do not fill views of {self.frames_per_view} frames"
+                    f"{name}.num_clips x data.clip_len is {frames} frames, which do not fill "
+                    f"views of {self.frames_per_view} frames"
                 )
         if self.data.clip_len * self.data.num_clips != self.frames_per_view:
             raise ValueError(

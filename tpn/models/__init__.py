@@ -1,0 +1,1 @@
+"""The networks: backbones, the TPN neck, the head, and their weights."""

@@ -1,0 +1,53 @@
+"""Settings as the text of a recipe, defaults included, that reads back equal."""
+
+from typing import Any
+
+from tpn.config.reader import TEMPLATE
+from tpn.config.settings import Config
+
+WIDTH = 100
+HEADER = '"""The settings of one run, every default written out. A config file like any other: edit it, run it."""\n'
+
+
+def dump_config(config: Config) -> str:
+    """Recipe text of a config: `load_config` of a file that holds it gives an equal config."""
+    lines = [f"{name} = {_text(value, column=len(name) + 3)}\n" for name, value in config.model_dump().items()]
+    return f"{HEADER}\n{''.join(lines)}"
+
+
+def _text(value: Any, column: int, indent: int = 0) -> str:
+    """`value` on one line where it fits behind `column`, else one entry a line."""
+    line = _line(value)
+    if column + len(line) <= WIDTH or not isinstance(value, dict | tuple):
+        return line
+    opening, entries, closing = _parts(value)
+    inner = indent + 4
+    lines = [f"{' ' * inner}{name}{_text(item, inner + len(name), inner)},\n" for name, item in entries]
+    return f"{opening}\n{''.join(lines)}{' ' * indent}{closing}"
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, str):
+        return _string(value)
+    if not isinstance(value, dict | tuple):
+        return repr(value)
+    opening, entries, closing = _parts(value)
+    comma = "," if opening == "(" and len(entries) == 1 else ""
+    return opening + ", ".join(name + _line(item) for name, item in entries) + comma + closing
+
+
+def _parts(value: dict[Any, Any] | tuple[Any, ...]) -> tuple[str, list[tuple[str, Any]], str]:
+    """A container's brackets and, between them, what stands before each item."""
+    if isinstance(value, tuple):
+        return "(", [("", item) for item in value], ")"
+    if value and all(isinstance(key, str) for key in value):
+        type_first = sorted(value.items(), key=lambda entry: entry[0] != "type")
+        return "dict(", [(f"{key}=", item) for key, item in type_first], ")"
+    return "{", [(f"{key!r}: ", item) for key, item in value.items()], "}"
+
+
+def _string(text: str) -> str:
+    if TEMPLATE.search(text):  # an f-string is not searched for templates
+        return "f" + repr(text.replace("{", "{{").replace("}", "}}"))
+    quoted = repr(text)
+    return quoted if "'" in text or '"' in text else f'"{quoted[1:-1]}"'

@@ -1,0 +1,84 @@
+"""Accuracy as MMAction2 counts it: top-k, mean class accuracy, confusion matrix; numpy only."""
+
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import numpy as np
+
+from tpn.errors import DataError
+
+Metric = Literal["top_k_accuracy", "mean_class_accuracy"]
+
+
+def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, ks: Sequence[int] = (1, 5)) -> list[float]:
+    """Share of videos whose label is among the k highest scores, one figure per k. scores (N, C), labels (N,).
+
+    Equal scores are ordered as `np.argsort` leaves them, because MMAction2 does so. That order is not stable and
+    differs between CPUs with and without vectorised sorting; it matters only where the k-th score is tied.
+    """
+    ranking = np.argsort(scores, axis=1)  # (N, C), best last
+    hits = ranking == np.asarray(labels)[:, None]
+    return [float(hits[:, -k:].any(axis=1).mean()) for k in ks]
+
+
+def confusion_matrix(
+    predictions: np.ndarray, labels: np.ndarray, normalize: Literal["true", "pred", "all"] | None = None
+) -> np.ndarray:
+    """(K, K) counts: rows are labels, columns predictions, over the `classes_seen`. predictions (N,), labels (N,).
+
+    `normalize` divides by the sum of the row ('true'), of the column ('pred') or of everything ('all'); 0 / 0 is 0.
+    """
+    classes = classes_seen(predictions, labels)
+    rows, columns = np.searchsorted(classes, labels), np.searchsorted(classes, predictions)
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, (rows, columns), 1)
+    if normalize is None:
+        return counts
+    totals = counts.sum(axis={"true": 1, "pred": 0, "all": None}[normalize], keepdims=True)
+    return np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+
+
+def classes_seen(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(K,) every class that is a label or a prediction, ascending: what the rows of `confusion_matrix` stand for."""
+    return np.union1d(labels, predictions)
+
+
+def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Top-1 accuracy of each class, averaged over classes. scores (N, C), labels (N,).
+
+    The classes are those seen in labels *or* predictions, as in MMAction2: a class that is predicted but has no video
+    counts as 0. Of equal scores the lowest class wins here (`argmax`), unlike in `top_k_accuracy`.
+    """
+    recalls = np.diag(confusion_matrix(np.argmax(scores, axis=1), labels, normalize="true"))
+    return float(recalls.mean())
+
+
+def evaluate_scores(scores: np.ndarray, labels: np.ndarray, metrics: Collection[Metric]) -> dict[str, float]:
+    """The figures of the metrics asked for: top1_acc, top5_acc, mean_class_accuracy, in this order.
+
+    scores (N, num_classes), labels (N,). Raises DataError where they cannot belong together; without a metric, as for
+    a test list that has no labels, nothing is asked of the labels.
+    """
+    if metrics:
+        check_scores(scores, labels)
+    figures = {}
+    if "top_k_accuracy" in metrics:
+        figures["top1_acc"], figures["top5_acc"] = top_k_accuracy(scores, labels, ks=(1, 5))
+    if "mean_class_accuracy" in metrics:
+        figures["mean_class_accuracy"] = mean_class_accuracy(scores, labels)
+    return figures
+
+
+def check_scores(scores: np.ndarray, labels: np.ndarray) -> None:
+    """Raise DataError unless there is one row of scores per label and a column for every label."""
+    if scores.ndim != 2 or len(scores) == 0:
+        raise DataError(f"scores must be one row of class scores per video, got an array of shape {scores.shape}")
+    if len(scores) != len(labels):
+        raise DataError(
+            f"there are scores of {len(scores)} videos but {len(labels)} labels: are they of the same list?"
+        )
+    outside = [label for label in (min(labels), max(labels)) if not 0 <= label < scores.shape[1]]
+    if outside:
+        raise DataError(
+            f"label {outside[0]} is not one of the {scores.shape[1]} classes scored (0 to {scores.shape[1] - 1})"
+        )

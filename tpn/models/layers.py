@@ -1,0 +1,137 @@
+"""Convolution, pooling and temporal shift with time folded into the batch: no Conv3d kernel ever runs.
+
+Every kernel of these networks is (1, k, k) or (k, 1, 1). Activations are (N, C, T, H, W) in the memory order N, T, H, W, C
+(`torch.channels_last_3d`). The same memory is, without a copy,
+    folded time    (N*T, C, H, W)   channels last, for spatial kernels
+    folded space   (N, C, T, H*W)   channels last, for temporal kernels
+so each convolution is a channels-last conv2d, the best tuned path on CPU and GPU, and computes the same function.
+
+N batch · C channels · T time · H, W space
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def fold_time(x: Tensor) -> Tensor:
+    """(N, C, T, H, W) -> (N*T, C, H, W), channels last."""
+    n, c, t, h, w = x.shape
+    return x.permute(0, 2, 3, 4, 1).reshape(n * t, h, w, c).permute(0, 3, 1, 2)
+
+
+def unfold_time(x: Tensor, t: int) -> Tensor:
+    """(N*T, C, H, W) -> (N, C, T, H, W)."""
+    nt, c, h, w = x.shape
+    return x.permute(0, 2, 3, 1).reshape(nt // t, t, h, w, c).permute(0, 4, 1, 2, 3)
+
+
+def fold_space(x: Tensor) -> Tensor:
+    """(N, C, T, H, W) -> (N, C, T, H*W), channels last."""
+    n, c, t, h, w = x.shape
+    return x.permute(0, 2, 3, 4, 1).reshape(n, t, h * w, c).permute(0, 3, 1, 2)
+
+
+def unfold_space(x: Tensor, h: int, w: int) -> Tensor:
+    """(N, C, T, H*W) -> (N, C, T, H, W)."""
+    n, c, t, _ = x.shape
+    return x.permute(0, 2, 3, 1).reshape(n, t, h, w, c).permute(0, 4, 1, 2, 3)
+
+
+class SpatialConv(nn.Module):
+    """A (1, k, k) convolution on folded time. Its weight keeps the published shape: 5-D, or 4-D in a 2-D backbone."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        weight_dims: int = 5,
+    ) -> None:
+        super().__init__()
+        shape = (out_channels, in_channels // groups, kernel_size, kernel_size)
+        self.weight = nn.Parameter(torch.empty(shape if weight_dims == 4 else (*shape[:2], 1, *shape[2:])))
+        self.stride, self.padding, self.groups = stride, kernel_size // 2, groups
+
+    def forward(self, x: Tensor) -> Tensor:  # (N*T, C, H, W)
+        weight = self.weight if self.weight.dim() == 4 else self.weight.squeeze(2)
+        return F.conv2d(x, weight, stride=self.stride, padding=self.padding, groups=self.groups)
+
+
+class TemporalConv(nn.Module):
+    """A (3, 1, 1) convolution on folded space."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, groups: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, 3, 1, 1))
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, T, H*W)
+        return F.conv2d(x, self.weight.squeeze(4), padding=(1, 0), groups=self.groups)
+
+
+class TemporalShift(nn.Module):
+    """TSM (Lin et al., ICCV 2019): 1/shift_div of the channels look one frame ahead, as many one frame back."""
+
+    def __init__(self, net: SpatialConv, *, num_segments: int, shift_div: int) -> None:
+        super().__init__()
+        self.net = net
+        self.num_segments, self.shift_div = num_segments, shift_div
+
+    def forward(self, x: Tensor) -> Tensor:  # (N*T, C, H, W)
+        return self.net(self.shift(x))
+
+    def shift(self, x: Tensor) -> Tensor:
+        nt, c, h, w = x.shape
+        frames = x.permute(0, 2, 3, 1).reshape(-1, self.num_segments, h, w, c)  # (N, T, H, W, C)
+        fold = c // self.shift_div
+        shifted = torch.zeros_like(frames)
+        shifted[:, :-1, ..., :fold] = frames[:, 1:, ..., :fold]  # the next frame
+        shifted[:, 1:, ..., fold : 2 * fold] = frames[:, :-1, ..., fold : 2 * fold]  # the frame before
+        shifted[..., 2 * fold :] = frames[..., 2 * fold :]
+        return shifted.reshape(nt, h, w, c).permute(0, 3, 1, 2)
+
+
+class ConvModule(nn.Module):
+    """Convolution, batch normalisation, ReLU, on (N, C, T, H, W); the norm and the ReLU can be left out."""
+
+    def __init__(
+        self, conv: SpatialConv | TemporalConv | TemporalShift, *, norm: int | None, activation: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv = conv
+        self.bn = nn.BatchNorm2d(norm) if norm else None  # over every axis but C, so the folded view serves
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        t, h, w = x.shape[2:]
+        if isinstance(self.conv, TemporalConv):
+            return unfold_space(self.normalised(fold_space(x)), h, w)
+        return unfold_time(self.normalised(fold_time(x)), t)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.bn is not None:
+            x = self.bn(x)
+        return x.relu_() if self.activation else x
+
+
+def temporal_max_pool(x: Tensor, scale: int) -> Tensor:
+    """(N, C, T, H, W) -> (N, C, ceil(T / scale), H, W)."""
+    if scale == 1:
+        return x
+    h, w = x.shape[3:]
+    return unfold_space(F.max_pool2d(fold_space(x), (scale, 1), ceil_mode=True), h, w)
+
+
+def spatial_max_pool(x: Tensor) -> Tensor:
+    """The ResNet stem's pooling: (N, C, T, H, W) -> (N, C, T, H/2, W/2)."""
+    return unfold_time(F.max_pool2d(fold_time(x), kernel_size=3, stride=2, padding=1), x.shape[2])
+
+
+def global_average_pool(x: Tensor) -> Tensor:
+    """(N, C, T, H, W) -> (N, C)."""
+    return x.mean(dim=(2, 3, 4))

@@ -1,0 +1,225 @@
+"""Weights: the initial value of every layer, ImageNet inflation, and checkpoint files read as data."""
+
+import collections
+import hashlib
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tpn.errors import CheckpointError
+from tpn.models.layers import SpatialConv, TemporalConv
+
+IMAGENET_FILES = {50: "resnet50-0676ba61.pth", 101: "resnet101-63fe2227.pth"}  # torchvision's V1 weights, as published
+# What other programs leave in a state dict and this network has no use for: a cached copy of fc_cls (MMAction2 0.x's
+# full-convolution test), normalisation constants (MMAction2 1.x).
+DROPPED_KEYS = re.compile(r"cls_head\.new_cls\.(weight|bias)|data_preprocessor\.(mean|std)")
+# numpy scalars and arrays in `meta`, under the module names of numpy 1 and 2; everything else is refused.
+_scalar, _reconstruct = np._core.multiarray.scalar, np._core.multiarray._reconstruct  # pyright: ignore
+ALLOWED_GLOBALS = [
+    *(_scalar, (_scalar, "numpy.core.multiarray.scalar")),
+    *(_reconstruct, (_reconstruct, "numpy.core.multiarray._reconstruct")),
+    *(np.ndarray, np.dtype, collections.defaultdict, collections.OrderedDict),
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "uint8", "bool")),
+]
+
+
+# ------------------------------------------------------------------------------------------------------ initial values
+
+
+def initialize(recognizer: nn.Module, *, init_std: float) -> None:
+    """Draw every parameter from torch's global generator. The whole table:
+
+    backbone convolutions   normal, He fan-out
+    neck convolutions       uniform, Xavier
+    batch norm              weight 1, bias 0; the last norm of a SlowOnly block: weight 0, so it starts as the identity
+    linear layers           normal, std init_std (auxiliary head: 0.01), bias 0
+    """
+    for name, module in recognizer.named_modules():
+        if isinstance(module, SpatialConv | TemporalConv):
+            if name.startswith("neck."):
+                nn.init.xavier_uniform_(module.weight)
+            else:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01 if "aux_head" in name else init_std)
+            nn.init.zeros_(module.bias)
+    for name, module in recognizer.named_modules():
+        if name.startswith("backbone.layer") and name.endswith(".conv3") and module.conv.weight.dim() == 5:
+            nn.init.zeros_(module.bn.weight)
+
+
+def load_imagenet(backbone: nn.Module, pretrained: str, *, depth: int) -> None:
+    """Start a backbone from a 2-D ResNet's state dict; a kernel of length t in time gets 1/t of the 2-D kernel per frame.
+
+    Args:
+        pretrained: 'imagenet' for torchvision's V1 file in the torch hub cache, or a file of torchvision's or timm's names.
+    Raises:
+        CheckpointError: the file is missing, or is not of a ResNet of this depth.
+    """
+    path = imagenet_path(depth) if pretrained == "imagenet" else Path(pretrained)
+    source = {
+        backbone_name(key): value for key, value in read_checkpoint(path)["state_dict"].items() if "fc." not in key
+    }
+    # Names of shifted convolutions carry '.net'; files before torch 0.4.1 have no num_batches_tracked.
+    target = {key.replace(".net.", "."): value for key, value in backbone.state_dict().items()}
+    source |= {key: value for key, value in target.items() if key.endswith("num_batches_tracked") and key not in source}
+    inflated = {key: inflate(value, target[key]) for key, value in source.items() if key in target}
+    check_keys(target, {**source, **inflated}, path, network=f"ResNet-{depth}")
+    with torch.no_grad():
+        for key, tensor in target.items():
+            tensor.copy_(inflated[key])
+
+
+def imagenet_path(depth: int) -> Path:
+    """Where torch.hub keeps torchvision's ResNet of this depth."""
+    if depth not in IMAGENET_FILES:
+        raise CheckpointError(f"there are no ImageNet weights for depth {depth}; set model.backbone.pretrained=None")
+    path = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[depth]
+    if not path.is_file():
+        raise CheckpointError(
+            f"model.backbone.pretrained='imagenet' needs torchvision's file {path.name} (V1 weights) at {path}; put it there, "
+            "set model.backbone.pretrained to the path of your copy, or to None to train from scratch"
+        )
+    return path
+
+
+def backbone_name(key: str) -> str:
+    """torchvision's or timm's name of a tensor -> ours: 'layer1.0.bn2.bias' -> 'layer1.0.conv2.bn.bias'."""
+    key = re.sub(r"\bconv(\d)\.", r"conv\1.conv.", key)
+    key = re.sub(r"\bbn(\d)\.", r"conv\1.bn.", key)
+    return key.replace("downsample.0.", "downsample.conv.").replace("downsample.1.", "downsample.bn.")
+
+
+def inflate(value: Tensor, target: Tensor) -> Tensor:
+    """A 2-D kernel (O, I, k, k) -> the target's (O, I, t, k, k), 1/t each; anything else as it is."""
+    if value.dim() == 4 and target.dim() == 5:
+        t = target.shape[2]
+        return value.unsqueeze(2).repeat(1, 1, t, 1, 1) / t
+    return value
+
+
+# --------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def load_checkpoint(model: nn.Module, path: str | Path) -> dict[str, Any]:
+    """Load a checkpoint's weights strictly: every tensor of the file and of the model is accounted for.
+
+    Args:
+        model: a recognizer as `build_recognizer` makes it.
+        path: .pth (ours or MMAction2 0.x's) or .safetensors; a name ending in -<8 hex digits> is checked against the
+            file's SHA-256. The file is read as data, nothing in it is executed.
+    Returns:
+        the checkpoint's `meta`, {} where it has none.
+    Raises:
+        CheckpointError: no such file, a wrong hash, an unsafe or damaged file, or weights of another network.
+    """
+    path = Path(path)
+    checkpoint = read_checkpoint(path)
+    state = {key: value for key, value in checkpoint["state_dict"].items() if not DROPPED_KEYS.fullmatch(key)}
+    check_keys(model.state_dict(), state, path, network="the model of this config")
+    model.load_state_dict(state)
+    return checkpoint.get("meta") or {}
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint file as {'state_dict': {name: tensor}, …}; a bare state dict is wrapped."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint file")
+    check_hash(path)
+    if path.suffix == ".safetensors":
+        return {"state_dict": read_safetensors(path)}
+    try:
+        with torch.serialization.safe_globals(ALLOWED_GLOBALS):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused, because reading it would run code of the file ({unsafe_globals(path)}); "
+            "only tensors and plain values are read. If you trust its origin, save its state_dict alone"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({one_line(error)}); copy or download it again"
+        ) from error
+    if not isinstance(checkpoint, Mapping):
+        raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint or a state dict")
+    state = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path}: has no 'state_dict' of tensors, so it is not a checkpoint of a network")
+    return dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": dict(state)}
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
+
+
+def check_hash(path: Path) -> None:
+    """Published files are named NAME-<first 8 hex digits of their SHA-256>.pth; believe only a file that fits its name."""
+    suffix = re.search(r"-([0-9a-f]{8})$", path.stem)
+    if suffix is None:
+        return
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    if actual != suffix[1]:
+        raise CheckpointError(
+            f"{path}: the file's SHA-256 starts with {actual}, its name says {suffix[1]}: damaged or not that file; "
+            "download it again (or rename it, if you changed it yourself)"
+        )
+
+
+def unsafe_globals(path: Path) -> str:
+    try:
+        return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))[:5]) or "unknown objects"
+    except Exception:  # a file that is not in torch's zip format cannot be listed; the refusal stands all the same
+        return "unknown objects"
+
+
+def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, *, network: str) -> None:
+    """Raise one CheckpointError that lists every kind of difference in names and shapes."""
+    problems = []
+    for title, keys in [("missing", expected.keys() - found.keys()), ("unknown", found.keys() - expected.keys())]:
+        if keys:
+            problems.append(f"  {len(keys)} {title}: {shortened(sorted(keys))}")
+    shapes = [
+        f"{key} {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in found and found[key].shape != expected[key].shape
+    ]
+    if shapes:
+        problems.append(f"  {len(shapes)} of another shape: {shortened(shapes)}")
+    if problems:
+        hint = class_hint(expected, found)
+        raise CheckpointError(f"{path}: does not fit {network}{hint}\n" + "\n".join(problems))
+
+
+def class_hint(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    key = "cls_head.fc_cls.bias"
+    if key in expected and key in found and len(expected[key]) != len(found[key]):
+        return (
+            f": it was trained for {len(found[key])} classes, the config has {len(expected[key])} "
+            "(model.cls_head.num_classes)"
+        )
+    return ""
+
+
+def shortened(items: list[str], most: int = 4) -> str:
+    rest = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + rest
+
+
+def one_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,162 @@
+"""Pictures: the curves of a run from its log, and a prediction as the frames above the five likeliest classes."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tpn.errors import DataError
+from tpn.plot import BLUE, GREEN, GRID, INK, MUTED, ORANGE, RGB, Canvas, Curve, blend, draw_panel, shorten, text_width
+
+Row = dict[str, Any]
+
+
+def read_log(log_json: Path) -> tuple[Row, list[Row], list[Row]]:
+    """The meta, the train rows and the val rows of a `.log.json`, ours or MMAction2's, in the order of training.
+
+    Where a run went back and repeated steps, the rows written last stay. What is no whole JSON line, such as the last
+    line of a killed run, is left out. Raises DataError for a file that cannot be read or has no row at all.
+    """
+    try:
+        lines = log_json.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"{log_json}: cannot be read ({error.strerror})") from error
+    objects = [value for value in map(parse_line, lines) if isinstance(value, dict)]
+    meta = next((value for value in objects if "mode" not in value), {})
+    rows = {(row["epoch"], row["iter"], row["mode"]): row for row in objects if is_row(row)}
+    if not rows:
+        raise DataError(f"{log_json}: no line of this file is about a training step or a validation")
+    ordered = [rows[step] for step in sorted(rows)]
+    return meta, [row for row in ordered if row["mode"] == "train"], [row for row in ordered if row["mode"] == "val"]
+
+
+def parse_line(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def is_row(value: Row) -> bool:
+    return value.get("mode") in ("train", "val") and all(isinstance(value.get(key), int) for key in ("epoch", "iter"))
+
+
+# ------------------------------------------------------------------------------------------------------------- curves
+
+
+def draw_curves(log_json: Path, png: Path) -> None:
+    """Draw loss, accuracies and learning rate of a run over its epochs, 1400 x 900 pixels; errors as `read_log`."""
+    meta, train, val = read_log(log_json)
+    canvas = Canvas.blank(1400, 900)
+    canvas.text(Path(str(meta.get("config_name", log_json.name.split(".")[0]))).stem, 70, 44, size=26, bold=True)
+    canvas.text(summary(train, val), 70, 80, size=15, colour=MUTED)
+    mean_class = replace(curve(val, "mean_class_accuracy", ORANGE, "mean class"), width=2)  # thin, as it hides top-1
+    accuracies = [curve(val, "top1_acc", BLUE, "top-1"), curve(val, "top5_acc", GREEN, "top-5"), mean_class]
+    lr = curve(train, "lr", GREEN)
+    panels = [
+        ("Training loss", with_means(curve(train, "loss", BLUE)), False),
+        ("Validation accuracy (%)", accuracies, False),
+        ("Training top-1 accuracy (%)", with_means(curve(train, "top1_acc", BLUE)), False),
+        ("Learning rate", [lr], is_stepwise(lr.y)),
+    ]
+    places = [(70, 160), (760, 160), (70, 560), (760, 560)]
+    for (title, curves, is_log), (left, top) in zip(panels, places, strict=True):
+        draw_panel(canvas, left, top, left + 590, top + 260, title=title, curves=curves, x_label="epoch",
+                   x_high=max(1, *(row["epoch"] for row in train + val)), is_log=is_log)  # fmt: skip
+    canvas.save(png)
+
+
+def summary(train: list[Row], val: list[Row]) -> str:
+    """Where the run stands, in a line."""
+    facts = [f"epoch {max(row['epoch'] for row in train + val)}"]
+    if len(losses := with_means(curve(train, "loss", BLUE))[-1].y):
+        facts.append(f"loss {losses[-1]:.3f}")
+    top1 = curve(val, "top1_acc", BLUE)
+    if len(top1.y):
+        best = int(top1.y.argmax())
+        facts.append(f"best top-1 {top1.y[best]:.2f}% at epoch {top1.x[best]:.0f}")
+    return ",  ".join(facts)
+
+
+def curve(rows: list[Row], key: str, colour: RGB, legend: str = "") -> Curve:
+    """The values of a key over the epochs done; accuracies in per cent; what is absent or not finite is left out."""
+    iters_per_epoch = max((row["iter"] for row in rows), default=1) or 1
+    points = [
+        (row["epoch"] - 1 + row["iter"] / iters_per_epoch, row[key] * (100 if "acc" in key else 1))
+        for row in rows
+        if isinstance(row.get(key), int | float) and math.isfinite(row[key])
+    ]
+    x, y = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    return Curve(x, y, colour, legend, dots=len(x) <= 60)
+
+
+def with_means(noisy: Curve) -> list[Curve]:
+    """The curve made faint, and the means of its neighbours in front of it."""
+    if len(noisy.y) < 20:
+        return [noisy]
+    kernel = np.ones(2 * max(2, len(noisy.y) // 120) + 1)
+    means = np.convolve(noisy.y, kernel, "same") / np.convolve(np.ones_like(noisy.y), kernel, "same")
+    return [
+        replace(noisy, legend="as logged", faint=True, dots=False, width=2),
+        replace(noisy, y=means, legend="smoothed", dots=False),
+    ]
+
+
+def is_stepwise(lr: np.ndarray) -> bool:
+    """A schedule of a few steps over orders of magnitude reads best on a logarithmic axis."""
+    return 2 <= len(np.unique(lr)) <= 8 and lr.min() > 0 and lr.max() / lr.min() >= 10
+
+
+# --------------------------------------------------------------------------------------------------------- prediction
+
+
+FRAMES_PER_ROW, WIDTH, MARGIN, GAP = 8, 1200, 24, 6
+
+
+def draw_prediction(frames: np.ndarray, names: Sequence[str], probs: np.ndarray, png: Path) -> None:
+    """Draw the frames of a view above bars of its five most probable classes, 1200 pixels wide.
+
+    frames (T, H, W, 3) uint8 RGB; names and probs (num_classes,), in label order.
+    """
+    strip = frame_strip(frames)
+    top = np.argsort(-probs, kind="stable")[:5]
+    bars_top = MARGIN + strip.shape[0] + 36
+    canvas = Canvas.blank(WIDTH, bars_top + 44 * len(top) + MARGIN // 2)
+    canvas.image(strip, (WIDTH - strip.shape[1]) // 2, MARGIN)
+    labels = [shorten(names[int(index)], 420, size=18) for index in top]
+    left = MARGIN + max(text_width(label, 18, bold=True) for label in labels) + 20
+    right = WIDTH - MARGIN - 90
+    for rank, (label, prob) in enumerate(zip(labels, probs[top], strict=True)):
+        y, is_first = bars_top + 44 * rank + 12, rank == 0
+        canvas.text(label, left - 20, y, size=18, align="right", bold=is_first)
+        canvas.box(left, y - 12, right, y + 12, blend(GRID, 0.6))
+        canvas.box(left, y - 12, left + (right - left) * float(prob), y + 12, BLUE if is_first else blend(BLUE, 0.45))
+        canvas.text(
+            f"{prob:.1%}", WIDTH - MARGIN, y, size=18, colour=INK if is_first else MUTED, align="right", bold=is_first
+        )
+    canvas.save(png)
+
+
+def frame_strip(frames: np.ndarray) -> np.ndarray:
+    """(height, width, 3): the frames in rows of eight. Small ones are enlarged up to 4 times, pixel by pixel."""
+    columns = min(len(frames), FRAMES_PER_ROW)
+    room = (WIDTH - 2 * MARGIN + GAP) // columns - GAP
+    height, width = frames.shape[1:3]
+    if width <= room:
+        factor = max(1, min(4, room // width))
+        scaled = frames.repeat(factor, axis=1).repeat(factor, axis=2)
+    else:
+        size = room, max(1, round(height * room / width))
+        scaled = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
+    height, width = scaled.shape[1:3]
+    rows = math.ceil(len(frames) / columns)
+    strip = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
+    for index, frame in enumerate(scaled):
+        y, x = (index // columns) * (height + GAP), (index % columns) * (width + GAP)
+        strip[y : y + height, x : x + width] = frame
+    return strip
