@@ -1,0 +1,1 @@
+"""From list files to batches: annotations, sampling, decoding, transforms, data set, loader."""

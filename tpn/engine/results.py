@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tpn.engine.safe_pickle import load_arrays
 from tpn.errors import DataError, UserError
+from tpn.safe_pickle import load_arrays
 
 NUMPY_2_NAME, NUMPY_1_NAME = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
 

@@ -17,12 +17,13 @@ from tpn.models.layers import (
 
 STAGE_BLOCKS = {14: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks of layer1 … layer4
 EXPANSION = 4
+FirstConv = SpatialConv | TemporalConv | TemporalShift
 
 
 class Bottleneck(nn.Module):
     """1x1 (or 3x1x1) reduces, 3x3 looks around, 1x1 expands; the stride is in the 3x3 ('pytorch style')."""
 
-    def __init__(self, conv1: nn.Module, *, in_channels: int, channels: int, stride: int, weight_dims: int) -> None:
+    def __init__(self, conv1: FirstConv, *, in_channels: int, channels: int, stride: int, weight_dims: int) -> None:
         super().__init__()
         out_channels = channels * EXPANSION
 
@@ -56,10 +57,11 @@ class ResNet(nn.Module):
         norm_eval: bool,
         num_levels: int,
         weight_dims: int,
-        reduce: Callable[[int, int, int, int], nn.Module],
+        reduce: Callable[[int, int, int, int], FirstConv],
     ) -> None:
         super().__init__()
-        self.stem_pool, self.norm_eval, self.num_levels = stem_pool, norm_eval, num_levels
+        self.base_channels, self.stem_pool = base_channels, stem_pool
+        self.norm_eval, self.num_levels = norm_eval, num_levels
         stem = SpatialConv(3, base_channels, 7, stride=2, weight_dims=weight_dims)
         self.conv1 = ConvModule(stem, norm=base_channels)
         in_channels = base_channels
@@ -86,10 +88,13 @@ class ResNet(nn.Module):
         if self.stem_pool:
             x = spatial_max_pool(x)  # (N, 64, T, H/4, W/4)
         features = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for stage in self.stages():
             x = stage(x)
             features.append(x)
         return features[-self.num_levels :]
+
+    def stages(self) -> list[nn.Module]:
+        return [self.get_submodule(f"layer{stage}") for stage in (1, 2, 3, 4)]
 
     def train(self, mode: bool = True) -> "ResNet":
         super().train(mode)
@@ -111,7 +116,7 @@ def slow_only(
 ) -> ResNet:
     """SlowFast's slow pathway: 3x1x1 kernels in the blocks of the inflated stages, T kept throughout."""
 
-    def reduce(stage: int, block: int, in_channels: int, channels: int) -> nn.Module:
+    def reduce(stage: int, block: int, in_channels: int, channels: int) -> FirstConv:
         return TemporalConv(in_channels, channels) if inflate[stage] else SpatialConv(in_channels, channels, 1)
 
     return ResNet(
@@ -139,7 +144,7 @@ def tsm(
     # The reference shifts every second block once layer3 has 23 blocks or more (ResNet-101).
     every = 2 if STAGE_BLOCKS[depth][2] >= 23 else 1
 
-    def reduce(stage: int, block: int, in_channels: int, channels: int) -> nn.Module:
+    def reduce(stage: int, block: int, in_channels: int, channels: int) -> FirstConv:
         conv = SpatialConv(in_channels, channels, 1, weight_dims=4)
         shifted = block % every == 0
         return TemporalShift(conv, num_segments=num_segments, shift_div=shift_div) if shifted else conv

@@ -8,24 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tpn.errors import CheckpointError
 from tpn.models.layers import SpatialConv, TemporalConv
+from tpn.safe_pickle import STAND_INS
 
 IMAGENET_FILES = {50: "resnet50-0676ba61.pth", 101: "resnet101-63fe2227.pth"}  # torchvision's V1 weights, as published
 # What other programs leave in a state dict and this network has no use for: a cached copy of fc_cls (MMAction2 0.x's
 # full-convolution test), normalisation constants (MMAction2 1.x).
 DROPPED_KEYS = re.compile(r"cls_head\.new_cls\.(weight|bias)|data_preprocessor\.(mean|std)")
-# numpy scalars and arrays in `meta`, under the module names of numpy 1 and 2; everything else is refused.
-_scalar, _reconstruct = np._core.multiarray.scalar, np._core.multiarray._reconstruct  # pyright: ignore
+# NumPy scalars and arrays in `meta`, under the names of NumPy 1 and 2, become plain numbers; everything else is refused.
 ALLOWED_GLOBALS = [
-    *(_scalar, (_scalar, "numpy.core.multiarray.scalar")),
-    *(_reconstruct, (_reconstruct, "numpy.core.multiarray._reconstruct")),
-    *(np.ndarray, np.dtype, collections.defaultdict, collections.OrderedDict),
-    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "uint8", "bool")),
+    collections.defaultdict,
+    *((stand_in, f"{module}.{name}") for (module, name), stand_in in STAND_INS.items() if module != "_codecs"),
 ]
 
 
@@ -52,16 +49,17 @@ def initialize(recognizer: nn.Module, *, init_std: float) -> None:
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01 if "aux_head" in name else init_std)
             nn.init.zeros_(module.bias)
-    for name, module in recognizer.named_modules():
-        if name.startswith("backbone.layer") and name.endswith(".conv3") and module.conv.weight.dim() == 5:
-            nn.init.zeros_(module.bn.weight)
+    for name, parameter in recognizer.named_parameters():
+        if name.endswith(".conv3.bn.weight") and recognizer.get_parameter(name.replace(".bn.", ".conv.")).dim() == 5:
+            nn.init.zeros_(parameter)
 
 
 def load_imagenet(backbone: nn.Module, pretrained: str, *, depth: int) -> None:
     """Start a backbone from a 2-D ResNet's state dict; a kernel of length t in time gets 1/t of the 2-D kernel per frame.
 
     Args:
-        pretrained: 'imagenet' for torchvision's V1 file in the torch hub cache, or a file of torchvision's or timm's names.
+        pretrained: 'imagenet' for torchvision's V1 file in the torch hub cache, or a file of torchvision's or timm's
+            names.
     Raises:
         CheckpointError: the file is missing, or is not of a ResNet of this depth.
     """
@@ -86,8 +84,8 @@ def imagenet_path(depth: int) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[depth]
     if not path.is_file():
         raise CheckpointError(
-            f"model.backbone.pretrained='imagenet' needs torchvision's file {path.name} (V1 weights) at {path}; put it there, "
-            "set model.backbone.pretrained to the path of your copy, or to None to train from scratch"
+            f"model.backbone.pretrained='imagenet' needs torchvision's file {path.name} (V1 weights) at {path}; "
+            "put it there, set model.backbone.pretrained to the path of your copy, or to None to train from scratch"
         )
     return path
 
@@ -168,7 +166,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def check_hash(path: Path) -> None:
-    """Published files are named NAME-<first 8 hex digits of their SHA-256>.pth; believe only a file that fits its name."""
+    """A published file is named NAME-<first 8 hex digits of its SHA-256>.pth; believe only one that fits its name."""
     suffix = re.search(r"-([0-9a-f]{8})$", path.stem)
     if suffix is None:
         return

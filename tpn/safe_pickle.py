@@ -1,4 +1,4 @@
-"""Pickled lists of NumPy arrays read as data: no function that the file names is ever called.
+"""Pickled NumPy arrays and numbers read as data: no function that the file names is ever called.
 
 An allow-list of NumPy's own functions is not enough: `numpy.dtype.__setstate__` accepts a type whose bytes are read as
 object pointers. So each name is answered by a stand-in below, which builds plain numbers and nothing else.

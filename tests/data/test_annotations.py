@@ -1,0 +1,134 @@
+"""List files: what they may look like, and that every mistake in one is named."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tpn.data.annotations import Record, list_hash, read_list
+from tpn.errors import DataError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a list file, and the videos and folders it should find."""
+
+    def write(text: str | bytes, *, files: tuple[str, ...] = (), folders: tuple[str, ...] = ()) -> Path:
+        for name in files:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        for name in folders:
+            (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        path = tmp_path / "list.txt"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def read(path: Path, **changes):
+    return read_list(path, **{"data_prefix": path.parent, "format": "videos", "num_classes": 10, **changes})
+
+
+def message(path: Path, **changes) -> str:
+    with pytest.raises(DataError) as caught:
+        read(path, **changes)
+    return str(caught.value)
+
+
+def test_video_lines_are_path_and_label(write, tmp_path):
+    path = write("a/1.mp4 3\nb/2.mp4\t0\n", files=("a/1.mp4", "b/2.mp4"))
+    assert read(path) == [Record(str(tmp_path / "a/1.mp4"), 3, None), Record(str(tmp_path / "b/2.mp4"), 0, None)]
+
+
+def test_rawframes_lines_are_folder_frames_and_label(write, tmp_path):
+    path = write("a/1 120 3\n", folders=("a/1",))
+    assert read(path, format="rawframes") == [Record(str(tmp_path / "a/1"), 3, 120)]
+
+
+def test_names_may_hold_spaces(write, tmp_path):
+    path = write("my video 7.mp4 3\n", files=("my video 7.mp4",))
+    assert read(path)[0].path == str(tmp_path / "my video 7.mp4")
+    path = write("my clip 7 120 3\n", folders=("my clip 7",))
+    assert read(path, format="rawframes")[0] == Record(str(tmp_path / "my clip 7"), 3, 120)
+
+
+def test_absolute_paths_ignore_data_prefix(write, tmp_path):
+    path = write(f"{tmp_path}/1.mp4 0\n", files=("1.mp4",))
+    assert read(path, data_prefix=tmp_path)[0].path == f"{tmp_path}/1.mp4"
+
+
+def test_blank_lines_byte_order_mark_and_windows_line_ends_are_no_matter(write):
+    path = write(b"\xef\xbb\xbf1.mp4 3\r\n\r\n2.mp4 4\r\n\n", files=("1.mp4", "2.mp4"))
+    assert [record.label for record in read(path)] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    "line, format, words",
+    [
+        ("1.mp4", "videos", ["`path label`", "'1.mp4'"]),
+        ("1.mp4 three", "videos", ["`path label`", "'1.mp4 three'"]),
+        ("1.mp4 10", "videos", ["label 10", "0..9", "num_classes"]),
+        ("1.mp4 -1", "videos", ["label -1", "0..9"]),
+        ("clip 3", "rawframes", ["`folder num_frames label`", "'clip 3'"]),
+        ("clip 0 3", "rawframes", ["'clip'", "0 frames"]),
+        ("clip 1.5 3", "rawframes", ["`folder num_frames label`"]),
+    ],
+)
+def test_a_wrong_line_is_named_with_file_line_and_value(write, line, format, words):
+    path = write(f"\n{line}\n")
+    text = message(path, format=format)
+    for word in [f"{path}:2:", *words]:
+        assert word in text
+
+
+def test_all_problems_are_reported_at_once_ten_of_them_in_full(write):
+    text = message(write("".join(f"{i}.mp4 99\n" for i in range(30))))
+    assert text.count("list.txt:") == 10
+    assert "list.txt:1:" in text
+    assert "list.txt:10:" in text
+    assert "20 more" in text
+
+
+def test_an_empty_list_is_an_error(write):
+    assert "no records" in message(write("\n \n"))
+
+
+def test_a_missing_list_is_an_error(tmp_path):
+    assert f"{tmp_path / 'none.txt'}" in message(tmp_path / "none.txt")
+
+
+def test_a_missing_data_prefix_is_an_error(write, tmp_path):
+    assert f"{tmp_path / 'none'} is not a folder" in message(write("1.mp4 0"), data_prefix=tmp_path / "none")
+
+
+def test_text_that_is_not_utf8_is_named_by_line(write):
+    text = message(write(b"1.mp4 0\n\xe4.mp4 1\n"))
+    assert "list.txt:2:" in text
+    assert "UTF-8" in text
+
+
+def test_missing_videos_are_found_before_training(write, tmp_path):
+    names = [f"{i}.mp4" for i in range(500)]
+    path = write("".join(f"{name} 0\n" for name in names), files=tuple(names))
+    read(path)
+    (tmp_path / "0.mp4").unlink()
+    (tmp_path / "499.mp4").unlink()
+    text = message(path)
+    assert f"{path}:1: there is no file {tmp_path / '0.mp4'}" in text
+    assert f"{path}:500:" in text
+
+
+def test_a_quarter_of_the_videos_missing_is_found(write):
+    names = [f"{i}.mp4" for i in range(1000)]
+    path = write("".join(f"{name} 0\n" for name in names), files=tuple(names[:300] + names[550:]))
+    assert "there is no file" in message(path)
+
+
+def test_a_list_of_the_other_format_is_recognised(write):
+    assert "'rawframes'" in message(write("a 120 3\nb 99 4\n", folders=("a", "b")))
+    assert "'videos'" in message(write("a.mp4 3\nb.mp4 4\n", files=("a.mp4", "b.mp4")), format="rawframes")
+
+
+def test_hash_is_the_sha256_of_the_file(write):
+    assert list_hash(write("a.mp4 3\n")) == hashlib.sha256(b"a.mp4 3\n").hexdigest()

@@ -1,0 +1,8 @@
+"""`tpn benchmark` at MMAction2's path."""
+
+import sys
+
+from tpn.cli import main
+
+if __name__ == "__main__":
+    main(["benchmark", *sys.argv[1:]])

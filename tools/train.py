@@ -1,0 +1,8 @@
+"""`tpn train` at MMAction2's path."""
+
+import sys
+
+from tpn.cli import main
+
+if __name__ == "__main__":
+    main(["train", *sys.argv[1:]])

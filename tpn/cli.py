@@ -1,0 +1,296 @@
+"""The `tpn` command; tools/*.py are the same commands at MMAction2's paths. Torch is imported only after parsing."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+import tpn
+from tpn.errors import UserError
+
+app = App(
+    name="tpn",
+    help="Temporal Pyramid Network for action recognition in video. Start with `tpn demo`.",
+    version=tpn.__version__,
+    help_format="markdown",
+)
+
+Many = Parameter(consume_multiple=True, negative="")
+Flag = Annotated[bool, Parameter(negative="")]
+CfgOptions = Annotated[list[str], Many]
+Launcher = Annotated[Literal["none", "pytorch", "slurm", "mpi"], Parameter(show=False)]
+LocalRank = Annotated[int, Parameter(name=["--local_rank", "--local-rank"], show=False)]
+Device = Literal["cpu", "cuda"] | None
+Metric = Literal["top_k_accuracy", "mean_class_accuracy"]
+
+
+@app.command
+def train(
+    config: Path,
+    /,
+    *,
+    work_dir: Path | None = None,
+    validate: Flag = False,
+    resume_from: Path | None = None,
+    seed: int | None = None,
+    deterministic: Flag = False,
+    autoscale_lr: Flag = False,
+    cfg_options: CfgOptions = [],  # noqa: B006 (read only)
+    device: Device = None,
+    launcher: Launcher = "none",
+    local_rank: LocalRank = 0,
+) -> None:
+    """Train a recognizer.
+
+    Example: `tpn train configs/recognition/tpn/tpn_slowonly_r50_8x8x1_150e_kinetics_rgb.py --validate --seed 0`
+
+    On several GPUs: `torchrun --nproc-per-node 8 tools/train.py CONFIG --validate`
+
+    Parameters
+    ----------
+    config
+        The recipe, a file as those in configs/recognition/tpn.
+    work_dir
+        Folder for config, logs, checkpoints and curves. Default: the recipe's, or ./work_dirs/NAME.
+    validate
+        Score the validation videos every `evaluation.interval` epochs and keep the best checkpoint.
+    resume_from
+        Checkpoint of an earlier run of this config: go on exactly where it stood.
+    seed
+        Seed of weights, order and augmentation. Default: drawn and printed.
+    deterministic
+        Two runs on the same machine are bitwise equal on the CPU; slower on GPUs.
+    autoscale_lr
+        Scale the learning rate, given for 64 videos a step, to the videos of one step of this run.
+    cfg_options
+        Settings to change, as `data.videos_per_gpu=4 optimizer.lr=0.005`.
+    device
+        Default: a GPU where there is one.
+    """
+    from tpn.config import load_config, parse_overrides
+    from tpn.engine.distributed import joined_world
+    from tpn.engine.setup import start_run
+    from tpn.engine.train import train as run_training
+
+    settings = load_config(config, parse_overrides(cfg_options))
+    with joined_world(device) as world:
+        run = start_run(
+            settings,
+            name=config.stem,
+            work_dir=work_dir or Path(settings.work_dir or Path("work_dirs") / config.stem),
+            world=world,
+            console=console(),
+            validate=validate,
+            seed=seed,
+            deterministic=deterministic,
+            autoscale_lr=autoscale_lr,
+            resume_from=resume_from,
+        )
+        run_training(run)
+
+
+@app.command
+def test(
+    config: Path,
+    checkpoint: Path,
+    /,
+    *,
+    out: Path | None = None,
+    eval: Annotated[list[Metric], Many] = [],  # noqa: B006 (read only)
+    average_clips: Literal["score", "prob"] | None = None,
+    cfg_options: CfgOptions = [],  # noqa: B006 (read only)
+    device: Device = None,
+    launcher: Launcher = "none",
+    local_rank: LocalRank = 0,
+) -> None:
+    """Score the test videos with the multi-view protocol.
+
+    Example: `tpn test CONFIG CHECKPOINT --eval top_k_accuracy mean_class_accuracy --out result.json`
+
+    Parameters
+    ----------
+    config
+        The recipe the checkpoint was trained with.
+    checkpoint
+        A .pth or .safetensors file, ours or MMAction2's.
+    out
+        Write the scores of every video, in list order, to this .json, .pkl or .yaml file, and beside it a .meta.json.
+    eval
+        Print these metrics. One of --out and --eval is required.
+    average_clips
+        Average the views after the softmax (prob) or before it (score). Default: the recipe's.
+    cfg_options
+        Settings to change, as `data.test.ann_file=my_list.txt`.
+    device
+        Default: a GPU where there is one.
+    """
+    if out is None and not eval:
+        raise UserError("nothing to do: give --eval METRIC…, --out FILE, or both")
+    from tpn.config import load_config, parse_overrides
+    from tpn.engine.distributed import joined_world
+    from tpn.engine.test import test as run_test
+
+    overrides = parse_overrides(cfg_options)
+    if average_clips is not None:
+        overrides["evaluation.average_clips"] = average_clips
+    settings = load_config(config, overrides)
+    with joined_world(device) as world:
+        run_test(settings, checkpoint, metrics=eval, out=out, world=world, console=console())
+
+
+@app.command
+def benchmark(
+    config: Path,
+    /,
+    *,
+    checkpoint: Path | None = None,
+    num_videos: int | None = None,
+    warm_up: int | None = None,
+    log_interval: int = 10,
+    cfg_options: CfgOptions = [],  # noqa: B006 (read only)
+    device: Device = None,
+) -> None:
+    """Measure inference: one device, one video at a time, its test views, the network alone (no reading, no decoding).
+
+    Example: `tpn benchmark configs/recognition/tpn/tpn_slowonly_r50_8x8x1_150e_kinetics_rgb.py`
+
+    Parameters
+    ----------
+    config
+        The recipe.
+    checkpoint
+        Weights to run; they do not change the speed. Default: random.
+    num_videos
+        Videos to time. Default: 200 on a GPU, 5 on a CPU.
+    warm_up
+        Videos run before the clock starts. Default: 5 on a GPU, 1 on a CPU.
+    log_interval
+        Videos between progress lines.
+    cfg_options
+        Settings to change, as `data.test.num_clips=1 dtype=bfloat16`.
+    device
+        Default: a GPU where there is one.
+    """
+    from tpn.benchmark import run_benchmark
+    from tpn.config import load_config, parse_overrides
+    from tpn.engine.distributed import choose_device
+
+    settings = load_config(config, parse_overrides(cfg_options))
+    run_benchmark(
+        settings,
+        checkpoint=checkpoint,
+        num_videos=num_videos,
+        warm_up=warm_up,
+        log_interval=log_interval,
+        device=choose_device(device, local_rank=0),
+        console=console(),
+    )
+
+
+@app.command
+def predict(
+    config: Path,
+    checkpoint: Path,
+    video: Path,
+    /,
+    *,
+    labels: Path | None = None,
+    out: Path | None = None,
+    cfg_options: CfgOptions = [],  # noqa: B006 (read only)
+    device: Device = None,
+) -> None:
+    """Classify one video: the same views and scores as `tpn test`.
+
+    Example: `tpn predict CONFIG CHECKPOINT video.mp4 --labels labels.txt --out prediction.png`
+
+    Parameters
+    ----------
+    config
+        The recipe the checkpoint was trained with.
+    checkpoint
+        A .pth or .safetensors file.
+    video
+        A video file, or a folder of frames where the recipe reads frames.
+    labels
+        Class names, one per line in label order.
+    out
+        Draw the frames the network saw and the five likeliest classes to this PNG file.
+    cfg_options
+        Settings to change, as `data.test.num_clips=1`.
+    device
+        Default: a GPU where there is one.
+    """
+    from tpn.config import load_config, parse_overrides
+    from tpn.engine.distributed import choose_device
+    from tpn.predict import run_prediction
+
+    run_prediction(
+        load_config(config, parse_overrides(cfg_options)),
+        checkpoint,
+        video,
+        labels=labels,
+        out=out,
+        device=choose_device(device, local_rank=0),
+        console=console(),
+    )
+
+
+@app.command
+def demo(*, work_dir: Path = Path("work_dirs/demo"), epochs: int | None = None, device: Device = None) -> None:
+    """The whole job in a few minutes: make a small data set of mp4 files, train, validate, test, predict.
+
+    The six classes are three motions and their mirror images: a network that cannot see the order of frames gets at
+    most 50 % of them right.
+
+    Parameters
+    ----------
+    work_dir
+        Folder for the videos, checkpoints, logs, curves and the prediction.
+    epochs
+        Train longer or shorter than the recipe says.
+    device
+        Default: a GPU where there is one.
+    """
+    from tpn.demo import run_demo
+    from tpn.engine.distributed import choose_device
+
+    run_demo(work_dir, epochs=epochs, device=choose_device(device, local_rank=0), console=console())
+
+
+@app.command(name="config")
+def show_config(config: Path, /, *, cfg_options: CfgOptions = []) -> None:  # noqa: B006 (read only)
+    """Print the resolved settings of a recipe, or every problem it has.
+
+    Example: `tpn config my_recipe.py --cfg-options model.backbone.depth=101`
+
+    Parameters
+    ----------
+    config
+        The recipe.
+    cfg_options
+        Settings to change.
+    """
+    from tpn.config import dump_config, load_config, parse_overrides
+
+    print(dump_config(load_config(config, parse_overrides(cfg_options))), end="")
+
+
+def console():
+    """Where progress and results go: the terminal, or plain lines in a pipe."""
+    from rich.console import Console
+
+    return Console()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake ends in one message and status 2, never in a traceback."""
+    try:
+        app(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

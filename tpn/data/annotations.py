@@ -1,0 +1,132 @@
+"""List files: which videos belong to a data set, and their labels."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tpn.errors import DataError
+
+Format = Literal["rawframes", "videos"]
+LINE: dict[Format, str] = {"rawframes": "folder num_frames label", "videos": "path label"}
+SHOWN_PROBLEMS = 10
+CHECKED_FILES = 66
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of a list file."""
+
+    path: str
+    label: int
+    num_frames: int | None
+    """None for a video file, which knows itself."""
+
+
+def read_list(ann_file: str | Path, *, data_prefix: str | Path = "", format: Format, num_classes: int) -> list[Record]:
+    """Read a list file and check it before any time is spent on its videos.
+
+    A line is `folder num_frames label` (rawframes) or `path label` (videos). The numbers are split off from the right,
+    so that names may hold spaces. Of the files themselves the first, the last and 64 in between are looked for.
+
+    Args:
+        data_prefix: folder the paths start from.
+        num_classes: labels are 0 .. num_classes-1.
+
+    Raises:
+        DataError: every problem at once, each with file and line, the first ten in full.
+    """
+    ann_file = Path(ann_file)
+    lines = _read_lines(ann_file)
+    if data_prefix and not Path(data_prefix).is_dir():
+        raise DataError(
+            f"data_prefix {data_prefix} is not a folder; set it to the folder the paths in {ann_file} start from"
+        )
+    records: list[Record] = []
+    problems: list[str] = []
+    for number, line in lines:
+        try:
+            records.append(_parse(line, data_prefix=data_prefix, format=format, num_classes=num_classes))
+        except ValueError as error:
+            problems.append(f"{ann_file}:{number}: {error}")
+    if not problems:
+        problems = list(_missing_files(ann_file, lines, records, format))
+    if problems:
+        raise DataError(_report(problems, _other_format([line for _, line in lines], format)))
+    return records
+
+
+def list_hash(ann_file: str | Path) -> str:
+    """The list's fingerprint: SHA-256 of the file's bytes, in hexadecimal."""
+    return hashlib.sha256(_read_bytes(Path(ann_file))).hexdigest()
+
+
+def _read_bytes(ann_file: Path) -> bytes:
+    try:
+        return ann_file.read_bytes()
+    except OSError as error:
+        raise DataError(f"the list file {ann_file} cannot be read ({error.strerror}); correct ann_file") from None
+
+
+def _read_lines(ann_file: Path) -> list[tuple[int, str]]:
+    """Line numbers from 1, and the lines that are not blank."""
+    data = _read_bytes(ann_file)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{ann_file}:{number}: byte 0x{data[error.start]:02x} is not UTF-8 text; save the list file as UTF-8"
+        ) from None
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise DataError(f"the list file {ann_file} holds no records; expected lines like `{LINE['videos']}`")
+    return lines
+
+
+def _parse(line: str, *, data_prefix: str | Path, format: Format, num_classes: int) -> Record:
+    """One line as a record; ValueError says what is wrong with it."""
+    fields = line.rsplit(maxsplit=2 if format == "rawframes" else 1)
+    if len(fields) != len(LINE[format].split()):
+        raise ValueError(f"expected `{LINE[format]}`, got {line!r}")
+    name, *numbers = fields
+    try:
+        *frames, label = map(int, numbers)
+    except ValueError:
+        raise ValueError(f"expected `{LINE[format]}`, got {line!r}") from None
+    if not 0 <= label < num_classes:
+        raise ValueError(f"label {label} of {name!r} is outside 0..{num_classes - 1}; correct it or num_classes")
+    if frames and frames[0] <= 0:
+        raise ValueError(f"{name!r} has {frames[0]} frames; extract them or take the line out")
+    return Record(str(Path(data_prefix, name)), label, frames[0] if frames else None)
+
+
+def _missing_files(
+    ann_file: Path, lines: list[tuple[int, str]], records: list[Record], format: Format
+) -> Iterator[str]:
+    """A problem for each missing file among some spread over the whole list."""
+    step = max(1, (len(records) - 1) / (CHECKED_FILES - 1))
+    for at in sorted({round(i * step) for i in range(min(CHECKED_FILES, len(records)))}):
+        path = Path(records[at].path)
+        exists, kind = (path.is_dir(), "folder") if format == "rawframes" else (path.is_file(), "file")
+        if not exists:
+            yield f"{ann_file}:{lines[at][0]}: there is no {kind} {path}; correct data_prefix or the list"
+
+
+def _other_format(lines: list[str], format: Format) -> str:
+    """A hint if the lines look like the other of the two formats."""
+    two_numbers = [bool(re.search(r"\s\d+\s+\d+$", line)) for line in lines[:100]]
+    if format == "videos" and all(two_numbers):
+        return f"The lines look like `{LINE['rawframes']}`: is format 'rawframes' meant?"
+    if format == "rawframes" and not any(two_numbers):
+        return f"The lines look like `{LINE['videos']}`: is format 'videos' meant?"
+    return ""
+
+
+def _report(problems: list[str], hint: str) -> str:
+    shown = problems[:SHOWN_PROBLEMS]
+    if len(problems) > len(shown):
+        shown.append(f"... and {len(problems) - len(shown)} more problems")
+    return "\n".join([*shown, hint] if hint else shown)

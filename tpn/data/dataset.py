@@ -1,0 +1,241 @@
+"""A data set: the samples of a list file, each a function of (seed, epoch, index) and of nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tpn.config.settings import Config
+from tpn.data import sampling
+from tpn.data.annotations import Record, read_list
+from tpn.data.decode import VideoFile
+from tpn.data.frames import FrameFolder, Frames
+from tpn.data.transforms import (
+    center_box,
+    no_jitter,
+    random_jitter,
+    random_resized_crop_box,
+    resize,
+    resize_short_side,
+    three_boxes,
+)
+from tpn.errors import ConfigError
+
+RGB = tuple[float, float, float]
+Split = Literal["train", "val", "test"]
+
+
+class Sample(NamedTuple):
+    """One video as the network is to see it, still uint8; flip and jitter are drawn here and applied on the device."""
+
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    views: Tensor  # (V, T, H, W, 3) uint8
+    label: int  # what the views show once flipped
+    flip: bool
+    jitter_factors: Tensor  # (4,) float32: brightness, contrast, saturation, hue
+    jitter_order: Tensor  # (4,) int64
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomViews:
+    """Training: one view of random clips, cut by one random box."""
+
+    clip_len: int
+    frame_interval: int
+    num_clips: int
+    frames_per_view: int
+    crop_size: int
+    out_of_bound: sampling.OutOfBound = "loop"
+    area_range: tuple[float, float] = (0.08, 1.0)
+    aspect_ratio_range: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def indices(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+        """(num_clips, clip_len) frame numbers."""
+        return sampling.train_indices(
+            num_frames,
+            rng,
+            clip_len=self.clip_len,
+            frame_interval=self.frame_interval,
+            num_clips=self.num_clips,
+            out_of_bound=self.out_of_bound,
+        )
+
+    def crops(self, frames: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """(F, H, W, 3) to one (F, crop_size, crop_size, 3), all frames cut alike."""
+        height, width = frames.shape[1:3]
+        box = random_resized_crop_box(height, width, rng, self.area_range, self.aspect_ratio_range)
+        return [resize(box.cut(frames), self.crop_size, self.crop_size)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedViews:
+    """Validation, test and prediction: evenly spread clips times the centre crop or three crops."""
+
+    clip_len: int
+    frame_interval: int
+    num_clips: int
+    frames_per_view: int
+    short_side: int
+    crop_size: int
+    num_crops: Literal[1, 3]
+    twice_sample: bool = False
+    out_of_bound: sampling.OutOfBound = "loop"
+
+    @property
+    def num_views(self) -> int:
+        """V: crops x clips, where several clips of one frame form one view."""
+        num_clips = self.num_clips * (2 if self.twice_sample else 1)
+        return self.num_crops * num_clips * self.clip_len // self.frames_per_view
+
+    def indices(self, num_frames: int, rng: np.random.Generator | None = None) -> np.ndarray:
+        """(num_clips, clip_len) frame numbers; twice as many clips with twice_sample. Nothing is drawn."""
+        return sampling.test_indices(
+            num_frames,
+            clip_len=self.clip_len,
+            frame_interval=self.frame_interval,
+            num_clips=self.num_clips,
+            twice_sample=self.twice_sample,
+            out_of_bound=self.out_of_bound,
+        )
+
+    def crops(self, frames: np.ndarray, rng: np.random.Generator | None = None) -> list[np.ndarray]:
+        """(F, H, W, 3) to num_crops times (F, crop_size, crop_size, 3): the centre, or left, right, middle."""
+        frames = resize_short_side(frames, self.short_side)
+        height, width = frames.shape[1:3]
+        if self.num_crops == 1:
+            return [center_box(height, width, self.crop_size).cut(frames)]
+        return [box.cut(frames) for box in three_boxes(height, width, self.crop_size)]
+
+
+Views = RandomViews | FixedViews
+
+
+def read_views(video: Frames, views: Views, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Read one video as views: each frame is decoded, resized and cut once, however many clips show it.
+
+    Args:
+        rng: what RandomViews draw from; FixedViews need none.
+
+    Returns:
+        (V, T, H, W, 3) uint8; V = num_crops x clips, crop-major: all clips of the first crop, then of the next.
+
+    Raises:
+        DataError: the video cannot be read.
+    """
+    rng = np.random.default_rng(rng)
+    indices = views.indices(len(video), rng)  # (num_clips, clip_len)
+    unique, inverse = np.unique(indices, return_inverse=True)
+    frames = video.read(unique)  # (F, H, W, 3)
+    inverse = inverse.reshape(-1, views.frames_per_view)  # (clips, T)
+    return np.concatenate([crop[inverse] for crop in views.crops(frames, rng)])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VideoDataset(Dataset[Sample]):
+    """The samples of a list of records.
+
+    The key of a sample is (epoch, index). All chance comes from `default_rng([seed, epoch, index])`: a sample is the
+    same whichever process makes it, and whatever was made before.
+    """
+
+    records: Sequence[Record]
+    views: Views
+    seed: int
+    mean: RGB
+    std: RGB
+    flip_ratio: float = 0.0
+    flip_label_map: Mapping[int, int] = field(default_factory=dict)
+    color_jitter: bool = False
+    filename_tmpl: str = "img_{:05}.jpg"
+    start_index: int = 1
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The sample of (epoch, index). Raises DataError where its video cannot be read."""
+        epoch, index = key
+        record, rng = self.records[index], np.random.default_rng([self.seed, epoch, index])
+        with self.open(record) as video:
+            views = read_views(video, self.views, rng)  # (V, T, H, W, 3) uint8
+        flip = bool(rng.random() < self.flip_ratio)
+        label = self.flip_label_map.get(record.label, record.label) if flip else record.label
+        factors, order = random_jitter(rng) if self.color_jitter else no_jitter()
+        return Sample(index, torch.from_numpy(views), label, flip, torch.from_numpy(factors), torch.from_numpy(order))
+
+    def open(self, record: Record) -> VideoFile | FrameFolder:
+        """A record's frames: of its video file, or of its folder where the list gives their number."""
+        if record.num_frames is None:
+            return VideoFile(record.path)
+        return FrameFolder(
+            record.path,
+            num_frames=record.num_frames,
+            filename_tmpl=self.filename_tmpl,
+            start_index=self.start_index,
+        )
+
+
+def build_random_views(config: Config) -> RandomViews:
+    """The clips and crops of training."""
+    data = config.data
+    return RandomViews(
+        clip_len=data.clip_len,
+        frame_interval=data.frame_interval,
+        num_clips=data.num_clips,
+        frames_per_view=config.frames_per_view,
+        crop_size=data.crop_size,
+        out_of_bound=data.out_of_bound,
+        area_range=data.area_range,
+        aspect_ratio_range=data.aspect_ratio_range,
+    )
+
+
+def build_fixed_views(config: Config, split: Literal["val", "test"]) -> FixedViews:
+    """The clips and crops of validation or test. Raises ConfigError for a crop larger than the frame."""
+    data = config.data
+    settings = data.val if split == "val" else data.test
+    crop_size = settings.crop_size or data.crop_size
+    if crop_size > data.short_side:
+        raise ConfigError(
+            f"data.{split}.crop_size = {crop_size} does not fit into frames of data.short_side = {data.short_side}"
+        )
+    return FixedViews(
+        clip_len=data.clip_len,
+        frame_interval=data.frame_interval,
+        num_clips=settings.num_clips or data.num_clips,
+        frames_per_view=config.frames_per_view,
+        short_side=data.short_side,
+        crop_size=crop_size,
+        num_crops=settings.num_crops,
+        twice_sample=settings.twice_sample,
+        out_of_bound=data.out_of_bound,
+    )
+
+
+def build_dataset(config: Config, split: Split, *, seed: int) -> VideoDataset:
+    """The data set of a split. Raises DataError for its list, ConfigError for settings that contradict each other."""
+    data, num_classes = config.data, config.model.cls_head.num_classes
+    settings = {"train": data.train, "val": data.val, "test": data.test}[split]
+    for before, after in data.flip_label_map.items():
+        if not (0 <= before < num_classes and 0 <= after < num_classes):
+            raise ConfigError(f"data.flip_label_map has {before}: {after}, but labels are 0..{num_classes - 1}")
+    records = read_list(
+        settings.ann_file, data_prefix=settings.data_prefix, format=data.format, num_classes=num_classes
+    )
+    train = split == "train"
+    return VideoDataset(
+        records=records,
+        views=build_random_views(config) if split == "train" else build_fixed_views(config, split),
+        seed=seed,
+        mean=data.mean,
+        std=data.std,
+        flip_ratio=data.flip_ratio if train else 0.0,
+        flip_label_map=data.flip_label_map,
+        color_jitter=data.color_jitter and train,
+        filename_tmpl=data.filename_tmpl,
+        start_index=data.start_index,
+    )

@@ -1,0 +1,307 @@
+"""Frames of a video file by number: exact, each needed frame decoded once, what nothing needs skipped."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from tpn.errors import DataError
+
+# Containers that store when each packet is shown, and codecs whose every packet shows one frame. Elsewhere (AVI, raw
+# streams, VP8's hidden frames) packets tell neither the number of the frames nor their order: only decoding does.
+TIMED_CONTAINERS = {"mov", "matroska", "flv"}
+TIMED_CODECS = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg4", "mjpeg"}
+
+# What FFmpeg may open: containers, not playlists, which would make it open what they name.
+OPENING = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,matroska,avi,flv,mpegts,mpeg,mpegvideo,h264,hevc,m4v,obu,ivf,asf,ogg,rm,mxf,dv,nut,gif",
+}
+
+
+class Span(NamedTuple):
+    """Packets start .. stop-1 in decoding order, beginning at a keyframe: what one run of the decoder is fed."""
+
+    start: int
+    stop: int
+
+
+class PacketIndex:
+    """Where each frame of a video lies, from the time stamps and keyframe flags of its packets.
+
+    Packets are stored in decoding order; frames are numbered in display order. With B-frames these differ::
+
+        position (decoding order)    0    1    2    3    4    5
+        packet                       K0   P    B    K1   B    P       K: keyframe
+        frame (display order)        0    2    1    4    3    5
+
+    Decoding can start at K1 to show frame 5, but not to show frame 3: a frame displayed before the keyframe it follows
+    in the file may refer to frames further back (an "open GOP"), so that one starts at K0.
+    """
+
+    def __init__(self) -> None:
+        self.times: list[int | None] = []  # when each packet is shown
+        self.seek_times: list[int | None] = []  # where a seek finds it
+        self.keyframes: list[int] = []  # positions
+        self.shown: list[int] = []  # positions; after `sort`, that of frame 0, 1, 2, ... in display order
+        self.starts: list[int] = []  # position of the keyframe from which to decode frame 0, 1, 2, ...
+        self.cut_off = False
+
+    def add(self, packet: Packet) -> None:
+        """Take in the next packet in decoding order."""
+        position = len(self.times)
+        self.times.append(packet.pts)
+        self.seek_times.append(packet.pts if packet.dts is None else packet.dts)
+        if packet.is_keyframe:
+            self.keyframes.append(position)
+        if not packet.is_discard:  # an edit list discards packets that are decoded but not shown
+            self.shown.append(position)
+        self.cut_off = packet.is_corrupt
+
+    def sort(self) -> bool:
+        """Put the frames into display order; False if the packets do not tell it, or not where decoding can start."""
+        times = [time for time in self.times if time is not None]
+        if len(set(times)) < len(self.times):
+            return False
+        self.position_of: dict[int | None, int] = {time: position for position, time in enumerate(times)}
+        self.shown.sort(key=times.__getitem__)
+        starts = [self._keyframe_before(position, times) for position in self.shown]
+        self.starts = [start for start in starts if start is not None]
+        return len(self.starts) == len(self.shown)  # less: the file's first frames refer to what was cut off
+
+    def _keyframe_before(self, position: int, times: list[int]) -> int | None:
+        """The last keyframe that comes before the packet both in the file and on the screen."""
+        for at in range(bisect_right(self.keyframes, position) - 1, -1, -1):
+            if times[self.keyframes[at]] <= times[position]:
+                return self.keyframes[at]
+        return None
+
+    def time_of(self, frame: int) -> int | None:
+        """When a frame is shown, in the stream's units: its name inside the decoder."""
+        return self.times[self.shown[frame]]
+
+    def spans(self, frames: list[int]) -> list[Span]:
+        """The shortest runs of packets that yield these frames; runs that touch are one."""
+        spans: list[Span] = []
+        for frame in sorted(frames, key=self.shown.__getitem__):
+            start = self.starts[frame]
+            while spans and start <= spans[-1].stop:
+                start = min(start, spans.pop().start)
+            spans.append(Span(start, self.shown[frame] + 1))
+        return spans
+
+
+class VideoFile:
+    """The frames of one video file, numbered 0 .. len-1 in display order.
+
+    They are what decoding the whole file in order gives, bit for bit, without decoding all of it. Frames come as
+    stored: rotation metadata is not applied, as in the reference. Colours follow the file's tags (BT.601 without any).
+
+    Example::
+
+        with VideoFile("clip.mp4") as video:
+            frames = video.read([0, 8, 16])  # (3, H, W, 3) uint8 RGB
+
+    Raises:
+        DataError: the file is missing, empty, damaged, cut off, or holds no video.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        self._check_file()
+        self._open()
+        try:
+            self._timed = self._build_index()
+            self._num_frames = len(self._index.shown) if self._timed else sum(1 for _ in self._decode_from_start())
+            if not self._num_frames:
+                raise self._error("holds no frame that decodes; replace the file or take it off the list")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._num_frames
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second, on average; 0 where the file does not say."""
+        return float(self._stream.average_rate or 0)
+
+    def close(self) -> None:
+        """Release the file and its decoder."""
+        self._container.close()
+
+    def read(self, indices: np.ndarray | list[int]) -> np.ndarray:
+        """The frames of these numbers.
+
+        Args:
+            indices: (F,) frame numbers, each once, rising.
+
+        Returns:
+            (F, H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: a frame does not decode, or the picture size changes between the frames.
+        """
+        wanted = [int(index) for index in indices]
+        if not wanted or wanted[0] < 0 or wanted[-1] >= len(self) or wanted != sorted(set(wanted)):
+            raise ValueError(f"expected rising frame numbers in 0..{len(self) - 1}, got {wanted}")
+        found = self._collect(self._decode_near(wanted), wanted) if self._timed else {}
+        if len(found) < len(wanted):  # the decoder did not deliver what the packets promise: leave nothing out
+            found = self._collect(self._decode_from_start(), wanted)
+        missing = [index for index in wanted if index not in found]
+        if missing:
+            raise self._error(
+                f"is damaged: {len(missing)} of the {len(wanted)} frames needed do not decode "
+                f"(the first is frame {missing[0]} of {len(self)}); re-encode or replace the file"
+            )
+        return np.stack([found[index] for index in wanted])
+
+    # --------------------------------------------------------------------------------------------------- decoding
+
+    def _collect(self, frames: Iterator[tuple[int, VideoFrame]], wanted: list[int]) -> dict[int, np.ndarray]:
+        """The wanted frames as RGB, by number; decodes no further than the last of them."""
+        found: dict[int, np.ndarray] = {}
+        remaining, reformatter = set(wanted), VideoReformatter()
+        for number, frame in frames:
+            if number in remaining:
+                found[number] = reformatter.reformat(frame, format="rgb24").to_ndarray()
+                remaining.remove(number)
+                if len({image.shape for image in found.values()}) > 1:
+                    raise self._error(f"changes its picture size before frame {number}; re-encode it to one size")
+            if not remaining:
+                break
+        return found
+
+    def _decode_near(self, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode from the keyframes before the wanted frames; leave out what no other frame refers to."""
+        number_of = {self._index.time_of(number): number for number in wanted}
+        skips = self._knows_unreferenced()
+        for span in self._index.spans(wanted):
+            for packet in chain(self._packets(span), [None]):  # None: hand out the frames still held back
+                if packet is not None and skips:
+                    self._codec.skip_frame = "DEFAULT" if packet.pts in number_of else "NONREF"
+                for frame in self._decode(packet):
+                    if frame.pts in number_of:
+                        yield number_of[frame.pts], frame
+
+    def _decode_from_start(self) -> Iterator[tuple[int, VideoFrame]]:
+        """Decode every frame in order: slow, and right for any file that decodes at all."""
+        self._reopen()
+        number_of = {self._index.time_of(number): number for number in range(len(self))} if self._timed else {}
+        count = 0
+        for packet in chain(self._demux(), [None]):
+            for frame in self._decode(packet):
+                yield number_of.get(frame.pts, -1) if self._timed else count, frame
+                count += 1
+
+    def _decode(self, packet: Packet | None) -> list[VideoFrame]:
+        """The frames that come out once `packet` has gone in; none if it is damaged."""
+        try:
+            return self._codec.decode(packet)
+        except FFmpegError:
+            return []
+
+    def _packets(self, span: Span) -> Iterator[Packet]:
+        """The packets of a span."""
+        first, packets = self._seek(span.start)
+        for position, packet in enumerate(packets, first):
+            if position >= span.stop:
+                return
+            if position >= span.start:
+                yield packet
+
+    def _seek(self, position: int) -> tuple[int, Iterator[Packet]]:
+        """Packets from `position` or earlier on, and the position of the first of them.
+
+        Where a seek fails, or lands on an unknown packet or too late, they come from the start of the file.
+        """
+        try:
+            self._container.seek(self._index.seek_times[position] or 0, stream=self._stream)
+            packets = self._demux()
+            landed = next(packets)
+        except (FFmpegError, StopIteration):
+            pass
+        else:
+            first = self._index.position_of.get(landed.pts)
+            if first is not None and first <= position:
+                return first, chain([landed], packets)
+        self._reopen()
+        return 0, self._demux()
+
+    def _demux(self) -> Iterator[Packet]:
+        """The stream's packets from here on, without the empty one that marks the end."""
+        return (packet for packet in self._container.demux(self._stream) if packet.size)
+
+    def _knows_unreferenced(self) -> bool:
+        """Whether what is marked as unreferenced is: in HEVC a higher temporal layer may still refer to it."""
+        if self._codec.name != "hevc":
+            return True
+        header = self._codec.extradata or b""
+        return len(header) > 21 and (header[21] >> 3) & 7 == 1  # numTemporalLayers in the hvcC record
+
+    # ----------------------------------------------------------------------------------------- opening and checking
+
+    def _check_file(self) -> None:
+        path = Path(self.path)
+        if not path.exists():
+            raise self._error("does not exist; correct the list file or data_prefix")
+        if not path.is_file():
+            raise self._error("is not a file; folders of frames need format 'rawframes'")
+        if not path.stat().st_size:
+            raise self._error("is empty (0 bytes); replace the file or take it off the list")
+
+    def _open(self) -> None:
+        """Open the file and its decoder: one thread, since the loader's workers already fill the cores."""
+        try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
+            self._container = av.open(f"file:{self.path}", options=OPENING)
+        except FFmpegError as error:
+            raise self._error(
+                f"is damaged, cut off or not a video ({error.strerror}); replace the file or take it off the list"
+            ) from None
+        stream = self._container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+            self.close()
+            raise self._error("has no video stream (only sound?); replace the file or take it off the list")
+        self._stream, self._codec = stream, stream.codec_context
+        self._codec.thread_count = 1
+
+    def _reopen(self) -> None:
+        self.close()
+        self._open()
+
+    def _build_index(self) -> bool:
+        """Index all packets, which stay compressed; True if they tell the number and the order of the frames."""
+        self._index = PacketIndex()
+        try:
+            for packet in self._demux():
+                self._index.add(packet)
+        except FFmpegError as error:
+            raise self._error(f"cannot be read to its end ({error.strerror}); replace the file") from None
+        if self._index.cut_off:
+            promised = f" of {self._stream.frames}" if self._stream.frames else ""
+            raise self._error(f"is cut off after {len(self._index.times) - 1}{promised} frames; copy it again")
+        container = self._container.format.name.split(",")[0]
+        return container in TIMED_CONTAINERS and self._codec.name in TIMED_CODECS and self._index.sort()
+
+    def _error(self, problem: str) -> DataError:
+        return DataError(f"{self.path} {problem}")

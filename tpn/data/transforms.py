@@ -1,0 +1,97 @@
+"""Crops and sizes of frames, uint8 on the loader's workers; what they draw comes from the generator they are given."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+ATTEMPTS = 10  # boxes random_resized_crop_box draws before it settles for the centre
+BRIGHTNESS = CONTRAST = SATURATION = 0.5
+HUE = 0.1
+NO_JITTER = (1.0, 1.0, 1.0, 0.0)
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels: rows top .. bottom-1, columns left .. right-1."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def cut(self, frames: np.ndarray) -> np.ndarray:
+        """The rectangle of every frame: (F, H, W, 3) to (F, bottom-top, right-left, 3), without a copy."""
+        return frames[:, self.top : self.bottom, self.left : self.right]
+
+
+def random_resized_crop_box(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    area_range: tuple[float, float] = (0.08, 1.0),
+    aspect_ratio_range: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Box:
+    """A box of random area and shape at a random place (the reference's RandomResizedCrop; Szegedy et al., CVPR 2015).
+
+    Area is uniform, aspect ratio (width / height) log-uniform; of ten candidates the first that fits is taken, and the
+    largest centred square if none does.
+    """
+    ratios = np.exp(rng.uniform(*np.log(aspect_ratio_range), size=ATTEMPTS))
+    areas = rng.uniform(*area_range, size=ATTEMPTS) * (height * width)
+    widths = np.round(np.sqrt(areas * ratios)).astype(int)
+    heights = np.round(np.sqrt(areas / ratios)).astype(int)
+    fits = np.flatnonzero((widths <= width) & (heights <= height) & (widths > 0) & (heights > 0))
+    if not fits.size:
+        return center_box(height, width, min(height, width))
+    w, h = int(widths[fits[0]]), int(heights[fits[0]])
+    left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+    return Box(left, top, left + w, top + h)
+
+
+def center_box(height: int, width: int, size: int) -> Box:
+    """The centred square of this side."""
+    left, top = (width - size) // 2, (height - size) // 2
+    return Box(left, top, left + size, top + size)
+
+
+def three_boxes(height: int, width: int, size: int) -> list[Box]:
+    """Squares along the longer side in the reference's order: left, right, middle (or top, bottom, middle)."""
+    middle = center_box(height, width, size)
+    if width >= height:
+        lefts = (0, 2 * middle.left, middle.left)
+        return [middle._replace(left=left, right=left + size) for left in lefts]
+    tops = (0, 2 * middle.top, middle.top)
+    return [middle._replace(top=top, bottom=top + size) for top in tops]
+
+
+def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(F, H, W, 3) uint8 to (F, height, width, 3): bilinear, not antialiased, as the published weights were tested."""
+    if frames.shape[1:3] == (height, width):
+        return frames
+    resized = np.empty((len(frames), height, width, 3), dtype=np.uint8)
+    for frame, target in zip(frames, resized, strict=True):
+        cv2.resize(frame, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+def resize_short_side(frames: np.ndarray, short_side: int) -> np.ndarray:
+    """Resize so that the shorter side is `short_side`; the longer one is rounded half up."""
+    height, width = frames.shape[1:3]
+    scale = short_side / min(height, width)
+    return resize(frames, int(height * scale + 0.5), int(width * scale + 0.5))
+
+
+def random_jitter(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What one sample's colour jitter does: factors (4,) float32 and the order (4,) int64 of their operations.
+
+    The factors are brightness, contrast, saturation (around 1) and hue (around 0). The reference draws the order once
+    per process, so a run depends on how many processes it has; here every sample draws its own.
+    """
+    spread = np.array([BRIGHTNESS, CONTRAST, SATURATION, HUE])
+    factors = NO_JITTER + spread * rng.uniform(-1, 1, size=4)
+    return factors.astype(np.float32), rng.permutation(4)
+
+
+def no_jitter() -> tuple[np.ndarray, np.ndarray]:
+    """What random_jitter gives, for a sample whose colours stay as they are."""
+    return np.array(NO_JITTER, dtype=np.float32), np.arange(4)

@@ -1,0 +1,180 @@
+"""Everything before the first step of training: data, model, optimizer, learning rate, run folder, start of the log."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+
+import tpn
+from tpn.config import Config, dump_config
+from tpn.data.dataset import VideoDataset, build_dataset
+from tpn.data.loader import TrainLoader, build_train_loader
+from tpn.engine.checkpoint import TrainState, resume
+from tpn.engine.distributed import World, data_parallel, shared
+from tpn.engine.log import RunLog, environment_info
+from tpn.engine.optim import build_optimizer, scaled_lr
+from tpn.errors import UserError
+from tpn.models.recognizer import build_recognizer
+from tpn.models.weights import load_checkpoint
+
+
+@dataclass
+class Run:
+    """A training run. Only `state` changes from step to step."""
+
+    config: Config
+    work_dir: Path
+    world: World
+    seed: int
+    lr: float
+    network: nn.Module
+    """The model that is trained: `state.model`, wrapped where several processes share the work."""
+    state: TrainState
+    loader: TrainLoader
+    val_set: VideoDataset | None
+    log: RunLog
+    meta: dict[str, Any]
+    console: Console
+
+
+def start_run(
+    config: Config,
+    *,
+    name: str,
+    work_dir: Path,
+    world: World,
+    console: Console,
+    validate: bool,
+    seed: int | None,
+    deterministic: bool,
+    autoscale_lr: bool,
+    resume_from: Path | None,
+) -> Run:
+    """Prepare a training run; whatever is wrong with its input is said here, before the first step.
+
+    Args:
+        name: the config's name, for the files that carry it.
+        validate: score the validation videos on the way and keep the best checkpoint.
+        seed: of weights, data order and augmentation; None draws one.
+        deterministic: two runs on the same machine are bitwise equal (on CUDA: where PyTorch has such kernels).
+        autoscale_lr: scale the learning rate to this run's batch (the linear scaling rule).
+        resume_from: a checkpoint of an earlier run of this config.
+    Raises:
+        UserError: data, weights or folder cannot be used.
+    """
+    seed = agreed_seed(seed, world)
+    make_deterministic(deterministic, world.device)
+    train_set = build_dataset(config, "train", seed=seed)
+    val_set = build_dataset(config, "val", seed=seed) if validate else None
+    torch.manual_seed(seed)
+    state = build_state(config, world, resume_from)
+    make_work_dir(work_dir, world)
+    log = RunLog(
+        work_dir,
+        time.strftime("%Y%m%d_%H%M%S"),
+        tensorboard=config.log_config.tensorboard,
+        enabled=world.is_main,
+        console=console,
+    )
+    total_batch = config.data.videos_per_gpu * world.size
+    run = Run(
+        config=config,
+        work_dir=work_dir,
+        world=world,
+        seed=seed,
+        lr=scaled_lr(config.optimizer, total_batch=total_batch) if autoscale_lr else config.optimizer.lr,
+        network=data_parallel(state.model, world),
+        state=state,
+        loader=build_train_loader(
+            train_set,
+            batch_size=config.data.videos_per_gpu,
+            workers=config.data.workers_per_gpu,
+            seed=seed,
+            rank=world.rank,
+            world_size=world.size,
+        ),
+        val_set=val_set,
+        log=log,
+        meta={
+            "tpn_version": tpn.__version__,
+            "config": dump_config(config),
+            "env_info": environment_info(),
+            "seed": seed,
+            "config_name": f"{name}.py",
+            "work_dir": str(work_dir),
+        },
+        console=console,
+    )
+    write_start(run, train_set, deterministic=deterministic, total_batch=total_batch)
+    return run
+
+
+def agreed_seed(seed: int | None, world: World) -> int:
+    """The seed given, or one drawn by the main process for all."""
+    return shared(int(np.random.SeedSequence().generate_state(1)[0] // 2) if seed is None else seed, world)
+
+
+def make_deterministic(deterministic: bool, device: torch.device) -> None:
+    """Choose deterministic kernels. CUDA lacks a few (max pooling's backward among them), there PyTorch warns instead."""
+    torch.use_deterministic_algorithms(deterministic, warn_only=device.type == "cuda")
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def build_state(config: Config, world: World, resume_from: Path | None) -> TrainState:
+    """Model, optimizer and gradient scaler: new, from `load_from`'s weights, or as a checkpoint left them."""
+    fresh = resume_from is None and config.load_from is None
+    model = build_recognizer(config.model, pretrained=fresh).to(world.device)
+    if resume_from is None and config.load_from is not None:
+        load_checkpoint(model, config.load_from)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=config.dtype == "float16")
+    state = TrainState(model, build_optimizer(model, config.optimizer), scaler)
+    if resume_from is not None:
+        resume(state, resume_from)
+    return state
+
+
+def make_work_dir(work_dir: Path, world: World) -> None:
+    if world.is_main:
+        try:
+            work_dir.mkdir(parents=True, exist_ok=True)
+            probe = work_dir / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"{work_dir}: the run folder cannot be written ({error.strerror}); choose --work-dir"
+            ) from error
+
+
+def write_start(run: Run, train_set: VideoDataset, *, deterministic: bool, total_batch: int) -> None:
+    """The first lines of the log, and the config beside it."""
+    log, meta, settings = run.log, run.meta, run.config.optimizer
+    if run.world.is_main:
+        (run.work_dir / meta["config_name"]).write_text(meta["config"], encoding="utf-8")
+    line = "-" * 60
+    log.info(f"Environment info:\n{line}\n{meta['env_info']}\n{line}")
+    log.info(f"Distributed training: {run.world.size > 1} ({run.world.size} processes on {run.world.device.type})")
+    log.info(f"Config: {run.work_dir / meta['config_name']}")
+    log.info(f"Set random seed to {run.seed}, deterministic: {deterministic}")
+    videos = f"{len(train_set)} training videos"
+    log.info(videos + (f", {len(run.val_set)} validation videos" if run.val_set else ", no validation"))
+    if run.lr != settings.lr:
+        log.info(
+            f"lr {settings.lr:g} is for {settings.lr_batch_size} videos a step; scaled to {run.lr:g} for {total_batch}"
+        )
+    elif total_batch != settings.lr_batch_size:
+        linear = scaled_lr(settings, total_batch=total_batch)
+        log.info(
+            f"lr {settings.lr:g} is for {settings.lr_batch_size} videos a step, this run has {total_batch}: "
+            f"the linear scaling rule says {linear:g} (--autoscale-lr)"
+        )
+    if run.state.epoch:
+        log.info(f"resumed epoch {run.state.epoch}, iter {run.state.step}")
+    hook_msgs = {"hook_msgs": run.state.hook_msgs} if run.val_set else {}
+    log.meta({key: meta[key] for key in ("env_info", "seed", "config_name", "work_dir")} | hook_msgs)

@@ -1,0 +1,101 @@
+"""The test: every video of the test list scored once, metrics printed, result files written."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+
+import tpn
+from tpn.config import Config
+from tpn.data.annotations import list_hash
+from tpn.data.dataset import build_dataset, build_fixed_views
+from tpn.engine.distributed import World
+from tpn.engine.evaluate import build_scorer, score_dataset
+from tpn.engine.progress import print_line
+from tpn.engine.results import check_results_path, write_meta, write_results
+from tpn.metrics import Metric, evaluate_scores
+from tpn.models.recognizer import build_recognizer
+from tpn.models.weights import load_checkpoint
+
+
+def test(
+    config: Config, checkpoint: Path, *, metrics: list[Metric], out: Path | None, world: World, console: Console
+) -> dict[str, float]:
+    """Score the test videos; print and return the metrics, write the scores.
+
+    Raises:
+        UserError: before any scoring, where `out`, the list or the checkpoint cannot be used.
+        DataError: a video cannot be read; named.
+    """
+    if out is not None and world.is_main:
+        check_results_path(out)
+    dataset = build_dataset(config, "test", seed=0)
+    model = build_recognizer(config.model, pretrained=False)
+    load_checkpoint(model, checkpoint)
+    scorer = build_scorer(model.to(world.device), config, world.device)
+    scores = score_dataset(
+        scorer,
+        dataset,
+        batch_size=1,
+        workers=config.data.workers_per_gpu,
+        world=world,
+        console=console,
+        title="test",
+    )
+    if scores is None:  # not the main process
+        return {}
+    if out is not None:
+        print_line(f"\nwriting results to {out}", console)
+        write_results(out, scores)
+        write_meta(
+            out, describe(config, checkpoint, num_videos=len(dataset), num_views=build_fixed_views(config, "test").num_views)
+        )
+    labels = np.array([record.label for record in dataset.records])
+    values = evaluate_scores(scores, labels, metrics)
+    for line in report_lines(metrics, values):
+        print_line(line, console)
+    return values
+
+
+def report_lines(metrics: list[Metric], values: dict[str, float]) -> list[str]:
+    """The metrics in MMAction2's words: each as it is evaluated, then all of them."""
+    details = {
+        "top_k_accuracy": [("top1_acc", "top1_acc"), ("top5_acc", "top5_acc")],
+        "mean_class_accuracy": [("mean_acc", "mean_class_accuracy")],
+    }
+    lines = []
+    for metric in metrics:
+        lines.append(f"\nEvaluating {metric} ...")
+        rows = [f"{label}\t{values[key]:.4f}" for label, key in details[metric]]
+        lines.append("\n" + "\n".join(rows))
+    return lines + [f"{key}: {value:.4f}" for key, value in values.items()]
+
+
+def describe(config: Config, checkpoint: Path, *, num_videos: int, num_views: int) -> dict[str, Any]:
+    """What the scores depend on: the decoder is part of the result."""
+    data = config.data
+    decoder = (
+        f"PyAV {av.__version__} (FFmpeg {av.ffmpeg_version_info})"
+        if data.format == "videos"
+        else f"OpenCV {cv2.__version__} imread"
+    )
+    return {
+        "tpn_version": tpn.__version__,
+        "checkpoint": str(checkpoint),
+        "ann_file": data.test.ann_file,
+        "ann_file_sha256": list_hash(data.test.ann_file),
+        "num_videos": num_videos,
+        "num_failures": 0,  # a video that cannot be read ends the test
+        "views_per_video": num_views,
+        "average_clips": config.evaluation.average_clips,
+        "decoder": decoder,
+        "resizer": f"OpenCV {cv2.__version__} bilinear",
+        "short_side": data.short_side,
+        "crop_size": data.test.crop_size or data.crop_size,
+        "dtype": config.dtype,
+        "torch_version": torch.__version__,
+    }

@@ -1,0 +1,87 @@
+"""One video's classes, by the same views and the same scores as the test."""
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from tpn.config import Config
+from tpn.data.dataset import build_fixed_views, read_views
+from tpn.data.decode import VideoFile
+from tpn.data.frames import FrameFolder, count_frames
+from tpn.engine.evaluate import Scorer, build_scorer
+from tpn.engine.progress import print_line
+from tpn.errors import UserError
+from tpn.models.recognizer import build_recognizer
+from tpn.models.weights import load_checkpoint
+from tpn.report import draw_prediction
+
+
+def run_prediction(
+    config: Config,
+    checkpoint: Path,
+    video: Path,
+    *,
+    labels: Path | None,
+    out: Path | None,
+    device: torch.device,
+    console: Console,
+) -> None:
+    """Load the network, classify one video, print the five likeliest classes and draw them to `out`."""
+    names = read_labels(labels, config.model.cls_head.num_classes)
+    model = build_recognizer(config.model, pretrained=False)
+    load_checkpoint(model, checkpoint)
+    predict(build_scorer(model.to(device), config, device), config, video, names=names, out=out, console=console)
+
+
+def predict(
+    scorer: Scorer, config: Config, video: Path, *, names: list[str], out: Path | None, console: Console
+) -> torch.Tensor:
+    """Classify one video and show the answer.
+
+    Args:
+        video: a video file, or a folder of frames named as `data.filename_tmpl` says.
+        names: of the classes, in label order.
+        out: PNG file for the frames of the first view and the five likeliest classes.
+    Returns:
+        (num_classes,) scores, equal to the video's row of a test.
+    Raises:
+        DataError: the video cannot be read.
+    """
+    views = build_fixed_views(config, "test")
+    with open_video(video, config) as frames:
+        pixels = torch.from_numpy(read_views(frames, views))  # (V, T, H, W, 3) uint8
+    scores = scorer(pixels[None])[0]
+    print_line("The top-5 labels with corresponding scores are:", console)
+    for score, label in zip(*scores.topk(min(5, len(names))), strict=True):
+        print_line(f"{names[label]}: {score:.4f}", console)
+    if out is not None:
+        draw_prediction(pixels[0].numpy(), names, scores.numpy(), out)
+        print_line(f"drawn to {out}", console)
+    return scores
+
+
+def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
+    """A video file, or a folder of frames."""
+    if not video.is_dir():
+        return VideoFile(str(video))
+    template, start_index = config.data.filename_tmpl, config.data.start_index
+    return FrameFolder(
+        str(video),
+        num_frames=count_frames(str(video), filename_tmpl=template, start_index=start_index),
+        filename_tmpl=template,
+        start_index=start_index,
+    )
+
+
+def read_labels(path: Path | None, num_classes: int) -> list[str]:
+    """Class names, one per line in label order; without a file, 'class 0' and so on."""
+    if path is None:
+        return [f"class {label}" for label in range(num_classes)]
+    try:
+        names = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: the class names cannot be read ({error})") from error
+    if len(names) != num_classes:
+        raise UserError(f"{path}: has {len(names)} class names, the config has {num_classes} classes; one name per line")
+    return names
