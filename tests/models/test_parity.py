@@ -75,7 +75,7 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-def unfolded(self: ConvModule, x: torch.Tensor) -> torch.Tensor:
+def unfolded(self: ConvModule, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
     """ConvModule.forward without folding: Conv3d (or, in a 2-D backbone, Conv2d) and batch norm on N, C, T, H, W memory."""
     conv, t = self.conv, x.shape[2]
     if isinstance(conv, TemporalShift):
@@ -93,6 +93,7 @@ def unfolded(self: ConvModule, x: torch.Tensor) -> torch.Tensor:
         bn = self.bn
         x = F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.training, bn.momentum, bn.eps)
     x = x if x.dim() == 5 else unfold_time(x, t).contiguous()
+    x = x if residual is None else x + residual
     return x.relu() if self.activation else x
 
 

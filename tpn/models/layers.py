@@ -96,7 +96,7 @@ class TemporalShift(nn.Module):
 
 
 class ConvModule(nn.Module):
-    """Convolution, batch normalisation, ReLU, on (N, C, T, H, W); the norm and the ReLU can be left out."""
+    """Convolution, batch normalisation, an optional residual, ReLU, on (N, C, T, H, W); norm and ReLU can be left out."""
 
     def __init__(
         self, conv: SpatialConv | TemporalConv | TemporalShift, *, norm: int | None, activation: bool = True
@@ -106,16 +106,19 @@ class ConvModule(nn.Module):
         self.bn = nn.BatchNorm2d(norm) if norm else None  # over every axis but C, so the folded view serves
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(N, C, T, H, W) -> (N, C', T, H', W'); `residual`, of the output's shape, is added before the ReLU."""
         t, h, w = x.shape[2:]
         if isinstance(self.conv, TemporalConv):
-            return unfold_space(self.normalised(fold_space(x)), h, w)
-        return unfold_time(self.normalised(fold_time(x)), t)
+            return unfold_space(self.folded(fold_space(x), None if residual is None else fold_space(residual)), h, w)
+        return unfold_time(self.folded(fold_time(x), None if residual is None else fold_time(residual)), t)
 
-    def normalised(self, x: Tensor) -> Tensor:
+    def folded(self, x: Tensor, residual: Tensor | None) -> Tensor:
         x = self.conv(x)
         if self.bn is not None:
             x = self.bn(x)
+        if residual is not None:
+            x = x + residual
         return x.relu_() if self.activation else x
 
 

@@ -32,7 +32,7 @@ class Bottleneck(nn.Module):
 
         self.conv1 = ConvModule(conv1, norm=channels)
         self.conv2 = ConvModule(conv(channels, channels, 3, stride), norm=channels)
-        self.conv3 = ConvModule(conv(channels, out_channels, 1), norm=out_channels, activation=False)
+        self.conv3 = ConvModule(conv(channels, out_channels, 1), norm=out_channels)
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = ConvModule(
@@ -41,8 +41,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, T, H, W)
         identity = x if self.downsample is None else self.downsample(x)
-        out = self.conv3(self.conv2(self.conv1(x)))
-        return (out + identity).relu_()
+        return self.conv3(self.conv2(self.conv1(x)), residual=identity)
 
 
 class ResNet(nn.Module):
