@@ -52,8 +52,8 @@ def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """make_video(name, num_frames=…, height=…, width=…, **how) writes a video once per session and gives its path."""
     folder = tmp_path_factory.mktemp("videos")
 
-    def make(name: str, *, num_frames: int = 60, height: int = 48, width: int = 64, **how) -> Path:
+    def make(name: str, *, num_frames: int = 60, height: int = 48, width: int = 64, seed: int = 0, **how) -> Path:
         path = folder / name
-        return path if path.exists() else write_video(path, moving_picture(num_frames, height, width), **how)
+        return path if path.exists() else write_video(path, moving_picture(num_frames, height, width, seed), **how)
 
     return make

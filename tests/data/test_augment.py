@@ -140,3 +140,17 @@ def test_preparing_does_not_touch_the_batch(views):
         std=STD,
     )
     assert torch.equal(views, before)
+
+
+@pytest.mark.gpu
+def test_cuda_prepares_the_same_clips(views):
+    draws = [random_jitter(np.random.default_rng(seed)) for seed in range(4)]
+    fields = (
+        torch.tensor([True, False, True, False]),
+        torch.from_numpy(np.stack([factors for factors, _ in draws])),
+        torch.from_numpy(np.stack([order for _, order in draws])),
+    )
+    here = prepare_clips(views, *fields, mean=MEAN, std=STD)
+    there = prepare_clips(views.cuda(), *fields, mean=MEAN, std=STD).cpu()
+    levels = (here - there).abs() * 57  # in steps of 1/255
+    assert (levels > 0.5).float().mean() < 0.01

@@ -57,7 +57,7 @@ VIDEOS = {
 # Not intra_refresh.mp4: its keyframes are none, decoding from one is right only some frames later.
 SEEKABLE = [
     name for name in VIDEOS
-    if Path(name).suffix in {".mp4", ".mkv", ".flv"} and name != "intra_refresh.mp4" or name == "vp9.webm"
+    if (Path(name).suffix in {".mp4", ".mkv", ".flv"} and name != "intra_refresh.mp4") or name == "vp9.webm"
 ]  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tpn.data.frames import FrameFolder
+from tpn.data.frames import FrameFolder, count_frames
 from tpn.errors import DataError
 
 
@@ -40,7 +40,12 @@ def test_a_missing_file_is_named_with_the_settings_that_made_its_name(folder):
         with pytest.raises(DataError) as caught:
             video.read([len(video) - 1])
         name = video.filename_tmpl.format(len(video))
-        for word in [str(folder / name), f"{len(video)} frames", f"filename_tmpl='{video.filename_tmpl}'", "start_index=1"]:
+        for word in [
+            str(folder / name),
+            f"{len(video)} frames",
+            f"filename_tmpl='{video.filename_tmpl}'",
+            "start_index=1",
+        ]:
             assert word in str(caught.value)
 
 
@@ -55,3 +60,10 @@ def test_a_frame_of_another_size_is_named(folder):
     cv2.imwrite(str(folder / "img_00003.png"), np.zeros((8, 6, 3), np.uint8))
     with pytest.raises(DataError, match=r"img_00003\.png is 6x8, its neighbours are 6x4"):
         open_folder(folder).read([0, 2])
+
+
+def test_frames_are_counted_up_to_the_first_that_is_missing(folder):
+    assert count_frames(folder, filename_tmpl="img_{:05}.png", start_index=1) == 6
+    assert count_frames(folder, filename_tmpl="img_{:05}.png", start_index=0) == 0
+    (folder / "img_00004.png").unlink()
+    assert count_frames(folder, filename_tmpl="img_{:05}.png", start_index=1) == 3

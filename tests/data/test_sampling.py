@@ -73,9 +73,7 @@ def test_training_clips_lie_in_their_segments(num_frames, seed, clip_len, frame_
 
 def test_every_offset_of_a_segment_is_drawn():
     rng = np.random.default_rng(0)
-    drawn = {
-        int(sampling.train_indices(20, rng, clip_len=2, frame_interval=3, num_clips=3)[1, 0]) for _ in range(200)
-    }
+    drawn = {int(sampling.train_indices(20, rng, clip_len=2, frame_interval=3, num_clips=3)[1, 0]) for _ in range(200)}
     assert drawn == {5, 6, 7, 8, 9}  # (20 - 2*3 + 1) // 3 = 5 offsets, those of the second segment
 
 

@@ -39,7 +39,13 @@ def test_center_crop_rounds_to_the_upper_left():
 
 @pytest.mark.parametrize(
     "height, width, expected",
-    [(240, 320, (256, 341)), (256, 340, (256, 340)), (360, 202, (456, 256)), (100, 176, (256, 451)), (32, 32, (256, 256))],
+    [
+        (240, 320, (256, 341)),
+        (256, 340, (256, 340)),
+        (360, 202, (456, 256)),
+        (100, 176, (256, 451)),
+        (32, 32, (256, 256)),
+    ],
 )
 def test_short_side_resize_rounds_half_up(height, width, expected):
     assert resize_short_side(np.zeros((1, height, width, 3), np.uint8), 256).shape == (1, *expected, 3)
@@ -49,7 +55,9 @@ def test_resize_is_opencvs_bilinear():
     frames = np.random.default_rng(0).integers(0, 256, (3, 50, 70, 3), dtype=np.uint8)
     expected = [cv2.resize(frame, (31, 23), interpolation=cv2.INTER_LINEAR) for frame in frames]
     np.testing.assert_array_equal(resize(frames, 23, 31), expected)
-    np.testing.assert_array_equal(resize(frames[:, 10:40, 5:60], 23, 31)[0], resize(frames[:1, 10:40, 5:60].copy(), 23, 31)[0])
+    np.testing.assert_array_equal(
+        resize(frames[:, 10:40, 5:60], 23, 31)[0], resize(frames[:1, 10:40, 5:60].copy(), 23, 31)[0]
+    )
 
 
 @given(height=SIDE, width=SIDE, seed=st.integers(0, 2**32))

@@ -85,5 +85,5 @@ def _size(image: np.ndarray) -> str:
 def count_frames(path: str | Path, *, filename_tmpl: str, start_index: int) -> int:
     """How many frames a folder has, counted from `start_index` up to the first that is missing."""
     names = {file.name for file in Path(path).iterdir()}
-    numbers = itertools.count(start_index)
-    return next(number for number in numbers if filename_tmpl.format(number) not in names) - start_index
+    numbers = range(start_index, start_index + len(names))
+    return sum(1 for _ in itertools.takewhile(lambda number: filename_tmpl.format(number) in names, numbers))

@@ -7,10 +7,15 @@ so it can be continued from there by another number of processes or workers: eve
 
 from __future__ import annotations
 
+import atexit
+import ctypes
+import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -210,16 +215,28 @@ def collate(samples: Sequence[Sample | Failure]) -> tuple[Batch | None, list[Fai
     return Batch(*default_collate(good)) if good else None, failures
 
 
-def start_worker(worker: int) -> None:
-    """One thread per worker. Signals to the process group are the main process's to answer: it stops its workers."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def start_worker(worker: int, *, ending: ctypes.c_bool) -> None:
+    """One thread per worker, deaf to signals to the whole process group: they are for the main process to answer.
+
+    SIGTERM is obeyed once the main process is `ending`, since that is how Python then ends its children.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0) if ending.value else None)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
 
+def usable_workers(workers: int) -> int:
+    """As many of these workers as this process has CPUs: more would only wait for each other. Samples stay the same."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(workers, cpus)
+
+
 def _data_loader(dataset: VideoDataset, keys: list[list[Key]], *, workers: int, persistent: bool) -> DataLoader:
     """Torch's loader over batches of keys, in their order. `keys` may be refilled between two iterations."""
+    workers = usable_workers(workers)
+    ending = multiprocessing.RawValue(ctypes.c_bool, False)
+    atexit.register(setattr, ending, "value", True)
     return DataLoader(
         Guarded(dataset),
         batch_sampler=keys,
@@ -228,6 +245,6 @@ def _data_loader(dataset: VideoDataset, keys: list[list[Key]], *, workers: int, 
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # its own: starting an epoch must not draw from the global one
         persistent_workers=persistent and workers > 0,
-        worker_init_fn=start_worker,
+        worker_init_fn=partial(start_worker, ending=ending),
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
