@@ -56,9 +56,12 @@ class SpatialConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape if weight_dims == 4 else (*shape[:2], 1, *shape[2:])))
         self.stride, self.padding, self.groups = stride, kernel_size // 2, groups
 
+    def kernel(self) -> Tensor:
+        """The weight as conv2d takes it, (O, I, k, k)."""
+        return self.weight if self.weight.dim() == 4 else self.weight.squeeze(2)
+
     def forward(self, x: Tensor) -> Tensor:  # (N*T, C, H, W)
-        weight = self.weight if self.weight.dim() == 4 else self.weight.squeeze(2)
-        return F.conv2d(x, weight, stride=self.stride, padding=self.padding, groups=self.groups)
+        return F.conv2d(x, self.kernel(), stride=self.stride, padding=self.padding, groups=self.groups)
 
 
 class TemporalConv(nn.Module):
@@ -69,8 +72,12 @@ class TemporalConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, 3, 1, 1))
         self.groups = groups
 
+    def kernel(self) -> Tensor:
+        """The weight as conv2d takes it, (O, I, 3, 1)."""
+        return self.weight.squeeze(4)
+
     def forward(self, x: Tensor) -> Tensor:  # (N, C, T, H*W)
-        return F.conv2d(x, self.weight.squeeze(4), padding=(1, 0), groups=self.groups)
+        return F.conv2d(x, self.kernel(), padding=(1, 0), groups=self.groups)
 
 
 class TemporalShift(nn.Module):

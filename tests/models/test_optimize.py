@@ -1,0 +1,67 @@
+"""The inference form computes the same function."""
+
+import pytest
+import torch
+
+from tpn.config.settings import Head, Model, Neck, SlowOnlyBackbone, TSMBackbone
+from tpn.models.layers import ConvModule
+from tpn.models.optimize import optimize
+from tpn.models.recognizer import build_recognizer
+
+BACKBONES = {
+    "SlowOnly": SlowOnlyBackbone(type="ResNet3dSlowOnly", depth=14, base_channels=8),
+    "TSM": TSMBackbone(type="ResNetTSM", depth=14, base_channels=8),
+}
+NECKS = {
+    "cascade": Neck(),
+    "parallel": Neck(flow_type="parallel"),
+    "two tempos": Neck(temporal_scales=(4, 8)),
+    "none": None,
+}
+
+
+def trained(backbone: str, neck: str = "cascade") -> torch.nn.Module:
+    """A recognizer whose norms have statistics, as training leaves them."""
+    torch.manual_seed(0)
+    model = build_recognizer(Model(backbone=BACKBONES[backbone], neck=NECKS[neck], cls_head=Head(num_classes=5)))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.1)
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return model.eval()
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return ((ours.float() - theirs).norm() / theirs.norm()).item()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("neck", NECKS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_optimized_logits_equal_the_models(backbone, neck):
+    model = trained(backbone, neck)
+    optimized = optimize(model)
+    for shape in [(2, 3, 8, 64, 64), (1, 3, 8, 96, 64)]:  # weights packed for one size serve another
+        clips = torch.randn(shape)
+        assert relative(optimized(clips), model(clips)) <= 1e-5
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_bfloat16_is_close(backbone):
+    model, clips = trained(backbone), torch.randn(2, 3, 8, 64, 64)
+    logits = optimize(model, dtype=torch.bfloat16)(clips.bfloat16())
+    assert logits.dtype == torch.bfloat16
+    assert relative(logits, model(clips)) <= 2e-2
+
+
+def test_the_model_itself_stays_as_it_was():
+    model = trained("SlowOnly")
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    optimized = optimize(model.train())
+    assert model.training and not optimized.training
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert not any(isinstance(module, ConvModule) for module in optimized.modules())
+    assert not any(parameter.requires_grad for name, parameter in optimized.named_parameters() if "fc" not in name)
