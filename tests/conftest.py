@@ -1,18 +1,28 @@
 """Fixtures every test may use."""
 
 import importlib.util
+import io
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
+from tpn.cli import main
 from tpn.config import load_config
+from tpn.data.sprites import make_sprites
 from tpn.models.recognizer import build_recognizer
 
-RECIPES = Path(__file__).resolve().parents[1] / "configs/recognition/tpn"
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "configs/recognition/tpn"
+SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +64,118 @@ def build():
         return model.to_empty(device="cpu"), config
 
     return build_published
+
+
+# ------------------------------------------------------------------------------------------------- running the commands
+
+
+class Outcome(NamedTuple):
+    """What a command left: exit status, what it printed and what it complained about."""
+
+    code: int
+    out: str
+    err: str
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Nets this small are fastest on one thread; and the order of additions, so every bit, is the same everywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def single_thread() -> Iterator[None]:
+    """For a test that computes in this process what a command computes too."""
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="session")
+def tpn():
+    """tpn("train", recipe, …) runs the command in this process, from its arguments to its exit status."""
+
+    def run(*arguments: object) -> Outcome:
+        code, out, err = 0, io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), one_thread():
+            try:
+                main([str(argument) for argument in arguments])
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Of a process that runs a command: this Python first on the path, this checkout importable, one thread."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+
+
+@pytest.fixture(scope="session")
+def shell(environment):
+    """shell("python tools/train.py …") runs a command line as a process, in the checkout or in `folder`."""
+
+    def run(command: str, *, folder: Path = ROOT) -> Outcome:
+        done = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+# -------------------------------------------------------------------------------------------- a training of seconds
+
+
+@pytest.fixture(scope="session")
+def sprites(tmp_path_factory) -> Path:
+    """A folder of tiny videos: 13 to train on, 7 to validate, 67 to test, in six classes."""
+    folder = tmp_path_factory.mktemp("sprites")
+    make_sprites(folder, num_train=13, num_val=7, num_test=67, seed=0, workers=2, progress=None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recipe(sprites, tmp_path_factory) -> Path:
+    """A recipe for the tiny videos and a tiny network: four steps an epoch, the last of a single video."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.py"
+    path.write_text(f"""
+model = dict(
+    backbone=dict(type="ResNet3dSlowOnly", depth=14, base_channels=8, stem_pool=False),
+    cls_head=dict(num_classes=6),
+)
+_root = {str(sprites)!r}
+data = dict(
+    format="videos",
+    clip_len=8,
+    frame_interval=8,
+    short_side=32,
+    crop_size=32,
+    videos_per_gpu=4,
+    workers_per_gpu=0,
+    train=dict(ann_file=f"{{_root}}/train.txt", data_prefix=_root),
+    val=dict(ann_file=f"{{_root}}/val.txt", data_prefix=_root),
+    test=dict(ann_file=f"{{_root}}/test.txt", data_prefix=_root, num_clips=2),
+)
+optimizer = dict(lr=0.05, lr_batch_size=4, weight_decay=0.0001, max_grad_norm=20)
+lr_config = dict(policy="cosine")
+total_epochs = 3
+evaluation = dict(interval=1)
+log_config = dict(interval=1)
+""")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tpn, recipe, tmp_path_factory) -> Path:
+    """The run folder of the tiny recipe, trained for its three epochs with seed 0 and validated after each."""
+    work_dir = tmp_path_factory.mktemp("trained") / "run"
+    outcome = tpn("train", recipe, "--work-dir", work_dir, "--validate", "--seed", 0, "--deterministic")
+    assert outcome.code == 0, outcome.err
+    return work_dir

@@ -28,12 +28,12 @@ def test_top_k_accuracy_of_tied_scores_is_the_references(parity):
     assert top_k_accuracy(reference["scores"], reference["labels"]) == [reference["top1"], reference["top5"]]
 
 
-def test_evaluate_scores_names_and_orders_the_figures_as_the_reference(parity):
+def test_evaluate_scores_names_the_figures_as_the_reference_in_the_order_of_the_metrics(parity):
     reference = parity("metrics.npz")
     figures = evaluate_scores(
         reference["scores"], reference["labels"], metrics=["mean_class_accuracy", "top_k_accuracy"]
     )
-    assert list(figures) == ["top1_acc", "top5_acc", "mean_class_accuracy"]
+    assert list(figures) == ["mean_class_accuracy", "top1_acc", "top5_acc"]
     assert all(type(value) is float for value in figures.values())
 
 

@@ -10,7 +10,7 @@ import pytest
 from tpn.engine.log import RunLog
 from tpn.errors import DataError
 from tpn.plot import BLUE, GREEN, ORANGE, blend
-from tpn.report import curve, draw_curves, draw_prediction, read_log, with_means
+from tpn.report import curve, draw_curves, draw_prediction, read_logs, with_means
 
 PANELS = {"loss": (slice(160, 420), slice(70, 660)), "validation": (slice(160, 420), slice(760, 1350)),
           "top1": (slice(560, 820), slice(70, 660)), "lr": (slice(560, 820), slice(760, 1350))}  # fmt: skip
@@ -26,8 +26,8 @@ def val_row(epoch: int, **values) -> dict:
 
 @pytest.fixture
 def write(tmp_path):
-    def write(*rows: dict, tail: str = "") -> Path:
-        path = tmp_path / "20260102_030405.log.json"
+    def write(*rows: dict, tail: str = "", name: str = "20260102_030405") -> Path:
+        path = tmp_path / f"{name}.log.json"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
         return path
 
@@ -36,7 +36,7 @@ def write(tmp_path):
 
 def drawn(log_json: Path) -> np.ndarray:
     png = log_json.with_name("curves.png")
-    draw_curves(log_json, png)
+    draw_curves([log_json], png)
     return np.asarray(cv2.imread(str(png)))[..., ::-1]
 
 
@@ -55,7 +55,7 @@ def test_log_that_run_log_wrote_is_read(tmp_path):
     log.train(epoch=1, iter=20, iters_per_epoch=40, lr=0.01, eta_seconds=10, values=values)
     log.val(epoch=1, iter=3, lr=0.01, values={"top1_acc": 0.5})
     log.close()
-    meta, train, val = read_log(log.json_path)
+    meta, train, val = read_logs([log.json_path])
     assert meta == {"config_name": "tpn.py"}
     assert [(row["iter"], row["loss"]) for row in train] == [(20, 1.5)]
     assert [row["top1_acc"] for row in val] == [0.5]
@@ -63,19 +63,41 @@ def test_log_that_run_log_wrote_is_read(tmp_path):
 
 def test_steps_done_again_after_going_back_replace_the_first_ones(write):
     path = write(train_row(1, 20, loss=3.0), train_row(2, 20, loss=9.0), {"seed": 0}, train_row(2, 20, loss=2.0))
-    assert [row["loss"] for row in read_log(path)[1]] == [3.0, 2.0]
+    assert [row["loss"] for row in read_logs([path])[1]] == [3.0, 2.0]
+
+
+def at(*rows: dict) -> list[tuple[str, int, int]]:
+    return [(row["mode"], row["epoch"], row["iter"]) for row in rows]
+
+
+def test_logs_of_a_resumed_run_are_one_training(write):
+    """The first run stopped in its third epoch; the second goes on after the first, and validates that one again."""
+    before = [train_row(1, 20), val_row(1, top1_acc=0.1), train_row(2, 20), val_row(2, top1_acc=0.2), train_row(3, 10)]
+    first = write({"seed": 0}, *before, name="20260101_000000")
+    second = write({"seed": 1}, val_row(1, top1_acc=0.15), train_row(2, 10), train_row(2, 20))
+    meta, train, val = read_logs([first, second])
+    assert meta == {"seed": 1}
+    assert at(*train) == [("train", 1, 20), ("train", 2, 10), ("train", 2, 20)]
+    assert [row["top1_acc"] for row in val] == [0.15]
+    assert at(*read_logs([first])[1]) == [("train", 1, 20), ("train", 2, 20), ("train", 3, 10)]
+
+
+def test_run_begun_again_from_the_start_replaces_all_before(write):
+    first = write(train_row(1, 20), train_row(2, 20), val_row(2, top1_acc=0.2), name="20260101_000000")
+    _, train, val = read_logs([first, write(train_row(1, 20, loss=5.0))])
+    assert ([row["loss"] for row in train], val) == ([5.0], [])
 
 
 def test_half_a_line_and_foreign_lines_are_left_out(write):
     path = write(train_row(1, 20), {"mode": "train", "epoch": "x", "iter": 3}, tail='[1, 2]\n{"mode": "tra')
-    assert len(read_log(path)[1]) == 1
+    assert len(read_logs([path])[1]) == 1
 
 
 def test_file_without_a_step_is_refused_by_name(write, tmp_path):
-    with pytest.raises(DataError, match=r"030405\.log\.json: no line of this file"):
-        read_log(write({"seed": 0}))
+    with pytest.raises(DataError, match=r"030405\.log\.json: no line is about"):
+        read_logs([write({"seed": 0})])
     with pytest.raises(DataError, match=r"gone\.log\.json: cannot be read"):
-        read_log(tmp_path / "gone.log.json")
+        read_logs([tmp_path / "gone.log.json"])
 
 
 # ---------------------------------------------------------------------------------------------------------- the curves
@@ -112,7 +134,7 @@ def test_run_without_validation_and_with_infinite_losses_is_drawn(write):
     path = write(train_row(1, 20, loss=float("nan")), train_row(1, 40, loss=float("inf")), train_row(1, 60))
     image = drawn(path)
     assert len(where(image[PANELS["validation"]], BLUE)[0]) == 0
-    assert curve(read_log(path)[1], "loss", BLUE).y.tolist() == [2.0]
+    assert curve(read_logs([path])[1], "loss", BLUE).y.tolist() == [2.0]
 
 
 def test_validation_alone_is_drawn(write):
@@ -121,7 +143,7 @@ def test_validation_alone_is_drawn(write):
 
 
 def test_steps_within_an_epoch_lie_between_the_epochs(write):
-    _, train, val = read_log(write(train_row(1, 50), train_row(1, 100), train_row(2, 50), val_row(2, top1_acc=0.5)))
+    _, train, val = read_logs([write(train_row(1, 50), train_row(1, 100), train_row(2, 50), val_row(2, top1_acc=0.5))])
     assert curve(train, "loss", BLUE).x.tolist() == [0.5, 1.0, 1.5]
     assert curve(val, "top1_acc", BLUE).x.tolist() == [2.0]
     assert curve(val, "top1_acc", BLUE).y.tolist() == [50.0]
@@ -130,7 +152,7 @@ def test_steps_within_an_epoch_lie_between_the_epochs(write):
 def test_smoothing_halves_noise_and_keeps_the_level(write):
     noise = np.random.default_rng(0).normal(2, 0.3, size=400)
     rows = [train_row(1, step + 1, loss=loss) for step, loss in enumerate(noise)]
-    raw, smooth = with_means(curve(read_log(write(*rows))[1], "loss", BLUE))
+    raw, smooth = with_means(curve(read_logs([write(*rows)])[1], "loss", BLUE))
     assert raw.faint and not smooth.faint
     assert smooth.y.std() < raw.y.std() / 2
     assert smooth.y.mean() == pytest.approx(raw.y.mean(), abs=0.01)

@@ -7,14 +7,14 @@ __version__ = "0.1.0"
 __all__ = ["build_recognizer", "load_checkpoint", "load_config"]
 
 if TYPE_CHECKING:
-    from tpn.config import load_config
+    from tpn.compat import load_config
+    from tpn.compat.checkpoints import load_checkpoint
     from tpn.models.recognizer import build_recognizer
-    from tpn.models.weights import load_checkpoint
 
 _HOMES = {
-    "load_config": "tpn.config",
+    "load_config": "tpn.compat",
     "build_recognizer": "tpn.models.recognizer",
-    "load_checkpoint": "tpn.models.weights",
+    "load_checkpoint": "tpn.compat.checkpoints",
 }
 
 

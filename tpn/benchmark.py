@@ -9,12 +9,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from tpn.compat.checkpoints import load_checkpoint
 from tpn.config import Config
 from tpn.data.dataset import build_fixed_views
 from tpn.engine.evaluate import build_scorer
 from tpn.engine.progress import print_line
 from tpn.models.recognizer import Recognizer, build_recognizer
-from tpn.models.weights import load_checkpoint
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The main job on a small data set it makes itself: train, validate, test, predict, in a few minutes on two CPU cores."""
+"""The main job on a small data set it makes itself: train, validate, test, predict, in minutes on two CPU cores."""
 
 import dataclasses
 import os
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from tpn.compat.checkpoints import load_checkpoint
 from tpn.config import Config, load_config
 from tpn.config.recipes import find_recipe
 from tpn.data.dataset import FixedViews, VideoDataset, build_dataset
@@ -15,11 +16,10 @@ from tpn.data.sprites import CLASSES, make_sprites
 from tpn.engine.distributed import World
 from tpn.engine.evaluate import Scorer, build_scorer, score_dataset
 from tpn.engine.progress import ProgressBar, print_line
-from tpn.engine.setup import start_run
+from tpn.engine.setup import make_work_dir, start_run
 from tpn.engine.train import train
 from tpn.metrics import top_k_accuracy
 from tpn.models.recognizer import build_recognizer
-from tpn.models.weights import load_checkpoint
 from tpn.predict import predict
 
 RECIPE = "tpn_tsn_r14_8x8x1_10e_temposprites_rgb"
@@ -27,16 +27,17 @@ VIDEOS = {"num_train": 960, "num_val": 120, "num_test": 240}
 
 
 def run_demo(work_dir: Path, *, epochs: int | None, device: torch.device, console: Console) -> None:
-    """Make the videos, train, test on ordered and on shuffled frames, predict one video; everything stays in work_dir."""
+    """Make the videos, train, test on ordered and on shuffled frames, predict one video; all of it in work_dir."""
+    world = World(rank=0, size=1, device=device)
+    make_work_dir(work_dir, world)
     print_line(f"1/4  Making {sum(VIDEOS.values())} mp4 videos of 6 classes in {work_dir / 'temposprites'}", console)
     make_videos(work_dir / "temposprites", console)
     config = demo_config(work_dir, epochs)
-    world = World(rank=0, size=1, device=device)
 
     print_line(f"\n2/4  Training {RECIPE} for {config.total_epochs} epochs", console)
     run = start_run(
         config,
-        name=RECIPE,
+        config_file=find_recipe(RECIPE),
         work_dir=work_dir,
         world=world,
         console=console,
@@ -64,13 +65,19 @@ def run_demo(work_dir: Path, *, epochs: int | None, device: torch.device, consol
     names = list(CLASSES)
     print_line(f"\n4/4  Predicting {video.name}, a video of '{names[label]}'", console)
     predict(scorer, config, video, names=names, out=work_dir / "prediction.png", console=console)
-    print_line(f"\nEverything is in {work_dir}: {best.name}, latest.pth, curves.png, prediction.png, logs, config", console)
+    print_line(
+        f"\nEverything is in {work_dir}: {best.name}, latest.pth, curves.png, prediction.png, logs, config", console
+    )
 
 
 def make_videos(folder: Path, console: Console) -> None:
     with ProgressBar(sum(VIDEOS.values()), console=console, description="videos", unit="video") as bar:
         make_sprites(
-            folder, **VIDEOS, seed=0, workers=os.cpu_count() or 1, progress=lambda done: bar.advance(done - bar.completed)
+            folder,
+            **VIDEOS,
+            seed=0,
+            workers=os.cpu_count() or 1,
+            progress=lambda done: bar.advance(done - bar.completed),
         )
 
 

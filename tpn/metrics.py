@@ -1,6 +1,6 @@
 """Accuracy as MMAction2 counts it: top-k, mean class accuracy, confusion matrix; numpy only."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -53,20 +53,36 @@ def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(recalls.mean())
 
 
-def evaluate_scores(scores: np.ndarray, labels: np.ndarray, metrics: Collection[Metric]) -> dict[str, float]:
-    """The figures of the metrics asked for: top1_acc, top5_acc, mean_class_accuracy, in this order.
+def evaluate_scores(
+    scores: np.ndarray, labels: np.ndarray, metrics: Sequence[Metric], *, ks: Sequence[int] = (1, 5)
+) -> dict[str, float]:
+    """The figures of the metrics, in their order: top1_acc and top5_acc (or of other `ks`); mean_class_accuracy.
 
     scores (N, num_classes), labels (N,). Raises DataError where they cannot belong together; without a metric, as for
     a test list that has no labels, nothing is asked of the labels.
     """
     if metrics:
         check_scores(scores, labels)
-    figures = {}
-    if "top_k_accuracy" in metrics:
-        figures["top1_acc"], figures["top5_acc"] = top_k_accuracy(scores, labels, ks=(1, 5))
-    if "mean_class_accuracy" in metrics:
-        figures["mean_class_accuracy"] = mean_class_accuracy(scores, labels)
+    figures: dict[str, float] = {}
+    for metric in metrics:
+        if metric == "top_k_accuracy":
+            figures |= {f"top{k}_acc": share for k, share in zip(ks, top_k_accuracy(scores, labels, ks), strict=True)}
+        else:
+            figures["mean_class_accuracy"] = mean_class_accuracy(scores, labels)
     return figures
+
+
+def metric_lines(metrics: Sequence[Metric], figures: dict[str, float]) -> list[str]:
+    """What MMAction2 prints while it evaluates: for each metric its name, then its figures."""
+    lines = []
+    for metric in metrics:
+        if metric == "top_k_accuracy":
+            rows = {key: value for key, value in figures.items() if key != "mean_class_accuracy"}
+        else:
+            rows = {"mean_acc": figures["mean_class_accuracy"]}
+        lines.append(f"\nEvaluating {metric} ...")
+        lines.append("\n" + "\n".join(f"{name}\t{value:.4f}" for name, value in rows.items()))
+    return lines
 
 
 def check_scores(scores: np.ndarray, labels: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Drawing with OpenCV alone: a canvas with anti-aliased lines and text, and a panel of curves with axes."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,14 +65,38 @@ class Canvas:
             self.large[top * OVERSAMPLING : bottom * OVERSAMPLING, left * OVERSAMPLING : right * OVERSAMPLING]
         )
 
-    def save(self, png: Path) -> None:
-        """Write the picture; raises UserError where that fails."""
+    def save(self, path: Path) -> None:
+        """Write the picture as PNG, or as PDF where the name ends so; raises UserError where that fails."""
         height, width = self.large.shape[:2]
         pixels = cv2.resize(self.large, (width // OVERSAMPLING, height // OVERSAMPLING), interpolation=cv2.INTER_AREA)
+        pdf = path.suffix.lower() == ".pdf"
         try:
-            png.write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
+            path.write_bytes(to_pdf(pixels) if pdf else cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
         except OSError as error:
-            raise UserError(f"{png}: the picture cannot be written ({error.strerror})") from error
+            raise UserError(f"{path}: the picture cannot be written ({error.strerror})") from error
+
+
+def to_pdf(pixels: np.ndarray) -> bytes:
+    """A PDF of one page that shows the picture (H, W, 3) uint8 RGB, a pixel being 1/96 inch."""
+    height, width = pixels.shape[:2]
+    box = f"{width * 0.75:g} {height * 0.75:g}"  # in points of 1/72 inch
+    image = zlib.compress(np.ascontiguousarray(pixels).tobytes())
+    page = f"{box.replace(' ', ' 0 0 ')} 0 0 cm /Picture Do".encode()
+    objects = [
+        b"<</Type /Catalog /Pages 2 0 R>>",
+        b"<</Type /Pages /Kids [3 0 R] /Count 1>>",
+        f"<</Type /Page /Parent 2 0 R /MediaBox [0 0 {box}] /Contents 4 0 R".encode()
+        + b" /Resources <</XObject <</Picture 5 0 R>>>>>>",
+        b"<</Length %d>>stream\n%b\nendstream" % (len(page), page),
+        b"<</Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceRGB /BitsPerComponent 8"
+        b" /Filter /FlateDecode /Length %d>>stream\n%b\nendstream" % (width, height, len(image), image),
+    ]
+    content, places = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        places.append(b"%010d 00000 n \n" % len(content))
+        content += b"%d 0 obj%b\nendobj\n" % (number, body)
+    table = b"xref\n0 6\n0000000000 65535 f \n" + b"".join(places)
+    return content + table + b"trailer<</Size 6 /Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % len(content)
 
 
 def fixed_point(points: np.ndarray) -> np.ndarray:

@@ -5,15 +5,16 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from tpn.compat.checkpoints import load_checkpoint
 from tpn.config import Config
 from tpn.data.dataset import build_fixed_views, read_views
 from tpn.data.decode import VideoFile
 from tpn.data.frames import FrameFolder, count_frames
 from tpn.engine.evaluate import Scorer, build_scorer
 from tpn.engine.progress import print_line
-from tpn.errors import UserError
+from tpn.engine.results import check_output_path
+from tpn.errors import DataError, UserError
 from tpn.models.recognizer import build_recognizer
-from tpn.models.weights import load_checkpoint
 from tpn.report import draw_prediction
 
 
@@ -29,6 +30,8 @@ def run_prediction(
 ) -> None:
     """Load the network, classify one video, print the five likeliest classes and draw them to `out`."""
     names = read_labels(labels, config.model.cls_head.num_classes)
+    if out is not None:
+        check_output_path(out, suffixes=[".png"], what="pictures")
     model = build_recognizer(config.model, pretrained=False)
     load_checkpoint(model, checkpoint)
     predict(build_scorer(model.to(device), config, device), config, video, names=names, out=out, console=console)
@@ -62,16 +65,19 @@ def predict(
 
 
 def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
-    """A video file, or a folder of frames."""
+    """A video file, or a folder of frames. Raises DataError where there is neither."""
+    if not video.exists():
+        raise DataError(f"{video}: there is no such video file or folder of frames")
     if not video.is_dir():
-        return VideoFile(str(video))
+        return VideoFile(video)
     template, start_index = config.data.filename_tmpl, config.data.start_index
-    return FrameFolder(
-        str(video),
-        num_frames=count_frames(str(video), filename_tmpl=template, start_index=start_index),
-        filename_tmpl=template,
-        start_index=start_index,
-    )
+    num_frames = count_frames(video, filename_tmpl=template, start_index=start_index)
+    if not num_frames:
+        raise DataError(
+            f"{video}: there is no frame {template.format(start_index)} in this folder; "
+            "name a folder of frames, or set data.filename_tmpl and data.start_index"
+        )
+    return FrameFolder(video, num_frames=num_frames, filename_tmpl=template, start_index=start_index)
 
 
 def read_labels(path: Path | None, num_classes: int) -> list[str]:
@@ -79,9 +85,11 @@ def read_labels(path: Path | None, num_classes: int) -> list[str]:
     if path is None:
         return [f"class {label}" for label in range(num_classes)]
     try:
-        names = path.read_text(encoding="utf-8").splitlines()
+        names = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: the class names cannot be read ({error})") from error
+        raise UserError(f"{path}: the class names cannot be read ({getattr(error, 'strerror', error)})") from error
     if len(names) != num_classes:
-        raise UserError(f"{path}: has {len(names)} class names, the config has {num_classes} classes; one name per line")
+        raise UserError(
+            f"{path}: has {len(names)} class names, the config has {num_classes} classes; one name per line"
+        )
     return names

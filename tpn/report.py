@@ -16,23 +16,34 @@ from tpn.plot import BLUE, GREEN, GRID, INK, MUTED, ORANGE, RGB, Canvas, Curve, 
 Row = dict[str, Any]
 
 
-def read_log(log_json: Path) -> tuple[Row, list[Row], list[Row]]:
-    """The meta, the train rows and the val rows of a `.log.json`, ours or MMAction2's, in the order of training.
+def read_logs(log_jsons: Sequence[Path]) -> tuple[Row, list[Row], list[Row]]:
+    """The meta, the train rows and the val rows of the `.log.json` files of one training, ours or MMAction2's.
 
-    Where a run went back and repeated steps, the rows written last stay. What is no whole JSON line, such as the last
-    line of a killed run, is left out. Raises DataError for a file that cannot be read or has no row at all.
+    The files come oldest first. A run that was resumed, or begun again, repeats steps: its rows replace what was
+    written before from its first row on. What is no whole JSON line, such as the last of a killed run, is left out.
+    Raises DataError for a file that cannot be read and where there is no row at all.
     """
+    meta: Row = {}
+    rows: list[Row] = []
+    for value in (value for path in log_jsons for value in read_objects(path)):
+        if is_row(value):
+            while rows and position(rows[-1]) >= position(value):
+                rows.pop()
+            rows.append(value)
+        elif "mode" not in value:
+            meta = value
+    if not rows:
+        raise DataError(f"{', '.join(map(str, log_jsons))}: no line is about a training step or a validation")
+    return meta, [row for row in rows if row["mode"] == "train"], [row for row in rows if row["mode"] == "val"]
+
+
+def read_objects(log_json: Path) -> list[Row]:
+    """The lines of the file that are JSON objects."""
     try:
         lines = log_json.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"{log_json}: cannot be read ({error.strerror})") from error
-    objects = [value for value in map(parse_line, lines) if isinstance(value, dict)]
-    meta = next((value for value in objects if "mode" not in value), {})
-    rows = {(row["epoch"], row["iter"], row["mode"]): row for row in objects if is_row(row)}
-    if not rows:
-        raise DataError(f"{log_json}: no line of this file is about a training step or a validation")
-    ordered = [rows[step] for step in sorted(rows)]
-    return meta, [row for row in ordered if row["mode"] == "train"], [row for row in ordered if row["mode"] == "val"]
+    return [value for value in map(parse_line, lines) if isinstance(value, dict)]
 
 
 def parse_line(line: str) -> Any:
@@ -46,14 +57,22 @@ def is_row(value: Row) -> bool:
     return value.get("mode") in ("train", "val") and all(isinstance(value.get(key), int) for key in ("epoch", "iter"))
 
 
+def position(row: Row) -> tuple[int, bool, int]:
+    """Where a row stands in the training: a validation comes after the steps of its epoch."""
+    return row["epoch"], row["mode"] == "val", row["iter"]
+
+
 # ------------------------------------------------------------------------------------------------------------- curves
 
 
-def draw_curves(log_json: Path, png: Path) -> None:
-    """Draw loss, accuracies and learning rate of a run over its epochs, 1400 x 900 pixels; errors as `read_log`."""
-    meta, train, val = read_log(log_json)
+def draw_curves(log_jsons: Sequence[Path], png: Path) -> None:
+    """Draw loss, accuracies and learning rate of a training over its epochs, 1400 x 900 pixels.
+
+    `log_jsons` and errors as `read_logs`; UserError where the picture cannot be written.
+    """
+    meta, train, val = read_logs(log_jsons)
     canvas = Canvas.blank(1400, 900)
-    canvas.text(Path(str(meta.get("config_name", log_json.name.split(".")[0]))).stem, 70, 44, size=26, bold=True)
+    canvas.text(Path(str(meta.get("config_name", log_jsons[0].name.split(".")[0]))).stem, 70, 44, size=26, bold=True)
     canvas.text(summary(train, val), 70, 80, size=15, colour=MUTED)
     mean_class = replace(curve(val, "mean_class_accuracy", ORANGE, "mean class"), width=2)  # thin, as it hides top-1
     accuracies = [curve(val, "top1_acc", BLUE, "top-1"), curve(val, "top5_acc", GREEN, "top-5"), mean_class]

@@ -226,11 +226,6 @@ def test_a_flood_of_unknown_keys_is_cut_short(problems):
     assert len(problems(("total_epochs", "\n".join(f"x{i} = 1" for i in range(5000)) + "\ntotal_epochs"))) <= 101
 
 
-def test_an_mmaction2_config_is_recognised(problems):
-    *_, last = problems(("num_classes=400", "num_classes=400, type='TPNHead', in_channels=2048"))
-    assert last == "recipe.py is an MMAction2 config file; this version does not translate those yet."
-
-
 def test_importing_the_settings_imports_neither_torch_nor_numpy():
     code = "import sys, tpn.config; assert not {'torch', 'numpy', 'cv2', 'av'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,11 +1,12 @@
 """List files: what they may look like, and that every mistake in one is named."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from tpn.data.annotations import Record, list_hash, read_list
+from tpn.data.annotations import Record, list_hash, read_labels, read_list
 from tpn.errors import DataError
 
 
@@ -132,3 +133,63 @@ def test_a_list_of_the_other_format_is_recognised(write):
 
 def test_hash_is_the_sha256_of_the_file(write):
     assert list_hash(write("a.mp4 3\n")) == hashlib.sha256(b"a.mp4 3\n").hexdigest()
+
+
+# --------------------------------------------------------------------------------------- JSON, and lists without labels
+
+
+def write_json(folder: Path, content: object) -> Path:
+    path = folder / "list.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_json_records_are_the_lines_they_stand_for(tmp_path):
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b/1.mp4").touch()
+    path = write_json(tmp_path, [{"filename": "a b/1.mp4", "label": [3]}, {"filename": "a b/1.mp4", "label": 4}])
+    assert [record.label for record in read(path)] == [3, 4]
+    path = write_json(tmp_path, [{"frame_dir": "a b", "total_frames": 120, "label": [3]}])
+    assert read(path, format="rawframes") == [Record(str(tmp_path / "a b"), 3, 120)]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ([{"filename": "1.mp4", "label": [1, 3]}], "list.json:1: expected `path label`, got '1.mp4 1,3'"),
+        ([{"label": [1]}], "list.json:1: expected `path label`, got '1'"),
+        ([["1.mp4", 0], "x"], "list.json:2: expected `path label`"),
+        ([{"filename": "1.mp4", "label": [10]}], "list.json:1: label 10 of '1.mp4' is outside 0..9"),
+        ([{"filename": "1.mp4", "label": [1]}], "list.json:1: there is no file"),
+        ({"filename": "1.mp4"}, "list.json holds a JSON dict, not a list of records"),
+        ("[1", "list.json is not JSON"),
+        ("[" * 100_000, "list.json is not JSON"),
+        ([], "holds no records"),
+    ],
+)  # fmt: skip
+def test_wrong_json_records_are_named(tmp_path, content, expected):
+    assert expected in message(write_json(tmp_path, content))
+
+
+def test_json_of_the_other_format_is_recognised(tmp_path):
+    path = write_json(tmp_path, [{"frame_dir": "1", "total_frames": 9, "label": [3]}])
+    assert "is format 'rawframes' meant?" in message(path)
+
+
+def test_list_without_labels_gives_every_video_label_0(write, tmp_path):
+    path = write("my 1.mp4\n2.mp4\n", files=("my 1.mp4", "2.mp4"))
+    assert read(path, labelled=False) == [
+        Record(str(tmp_path / "my 1.mp4"), 0, None),
+        Record(str(tmp_path / "2.mp4"), 0, None),
+    ]
+
+
+def test_files_need_not_be_there_where_only_labels_count(write):
+    path = write("gone.mp4 3\n")
+    assert read(path, data_prefix="nowhere", check_files=False)[0].label == 3
+
+
+def test_labels_are_the_last_column_of_any_list(write, tmp_path):
+    assert read_labels(write("a b/1.mp4 3\n2.mp4 -1\n")) == [3, -1]
+    assert read_labels(write("a b/1 120 3\n")) == [3]
+    assert read_labels(write_json(tmp_path, [{"filename": "1.mp4", "label": [7]}])) == [7]

@@ -93,6 +93,36 @@ def test_a_video_shorter_than_a_clip_has_as_many_views(make_video):
         assert read_views(video, views).shape == (9, 4, 40, 40, 3)
 
 
+def test_ten_crops_are_five_and_their_mirror_images():
+    views = FixedViews(
+        clip_len=1, frame_interval=1, num_clips=1, frames_per_view=1, short_side=None, crop_size=32, num_crops=10
+    )
+    frames = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
+    crops = views.crops(frames)
+    assert [crop.shape for crop in crops] == [(2, 32, 32, 3)] * 10
+    for crop, mirrored in zip(crops[::2], crops[1::2], strict=True):
+        np.testing.assert_array_equal(mirrored, crop[:, :, ::-1])
+    np.testing.assert_array_equal(crops[0], frames[:, :32, :32])
+
+
+def test_dense_sampling_shows_each_window_as_a_view(make_video):
+    views = FixedViews(
+        clip_len=1, frame_interval=1, num_clips=8, frames_per_view=8, short_side=40, crop_size=40, num_crops=3,
+        dense_range=16, dense_windows=5,
+    )  # fmt: skip
+    with VideoFile(make_video("40_frames.mp4", num_frames=40)) as video:
+        assert read_views(video, views).shape == (views.num_views, 8, 40, 40, 3) == (15, 8, 40, 40, 3)
+
+
+def test_frames_that_are_not_resized_must_hold_the_crop(make_video):
+    views = FixedViews(
+        clip_len=4, frame_interval=1, num_clips=1, frames_per_view=4, short_side=None, crop_size=999, num_crops=1
+    )
+    with VideoFile(make_video("small.mp4", num_frames=5)) as video, pytest.raises(DataError) as error:
+        read_views(video, views)
+    assert "small.mp4: crops of 999 do not fit into its" in str(error.value)
+
+
 def test_every_frame_is_read_once_however_many_clips_show_it(tmp_path, monkeypatch):
     for number in range(20):
         cv2.imwrite(str(tmp_path / f"img_{number + 1:05}.jpg"), np.full((40, 50, 3), number, np.uint8))

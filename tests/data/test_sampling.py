@@ -92,3 +92,47 @@ def test_short_video_loops():
 def test_short_video_repeats_its_last_frame():
     indices = sampling.test_indices(5, clip_len=4, frame_interval=2, num_clips=1, out_of_bound="repeat_last")
     assert indices.tolist() == [[0, 2, 4, 4]]
+
+
+# -------------------------------------------------------- MMAction2 1.x's test clips, and TSM's dense sampling (golden)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "expected"),
+    [
+        (30, [[0, 3], [9, 12], [17, 20], [26, 29]]),
+        (5, [[0, 3], [0, 3], [1, 4], [1, 4]]),
+        (3, [[0, 0], [0, 0], [0, 0], [0, 0]]),
+    ],
+)
+def test_spread_clips_are_version_1s(num_frames, expected):
+    clips = sampling.test_indices(num_frames, clip_len=2, frame_interval=3, num_clips=4, test_clips="spread")
+    assert clips.tolist() == expected
+    (middle,) = sampling.test_indices(num_frames, clip_len=2, frame_interval=3, num_clips=1, test_clips="spread")
+    assert middle[0] == max(num_frames - 4, 0) // 2
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "expected"),
+    [
+        (40, [[0, 4, 8, 12], [12, 16, 20, 24], [24, 28, 32, 36]]),
+        (16, [[0, 4, 8, 12]] * 3),
+        (10, [[0, 4, 8, 2]] * 3),
+    ],
+)
+def test_dense_windows_are_the_references(num_frames, expected):
+    clips = sampling.dense_test_indices(
+        num_frames, clip_len=1, frame_interval=1, num_clips=4, dense_range=16, dense_windows=3
+    )
+    assert clips.reshape(3, 4).tolist() == expected
+
+
+@pytest.mark.parametrize(("num_frames", "starts"), [(20, {0, 1, 2, 3}), (17, {0}), (16, {0}), (3, {0})])
+def test_a_dense_training_window_begins_anywhere_but_at_the_last_place(num_frames, starts):
+    rng = np.random.default_rng(0)
+    clips = [
+        sampling.dense_train_indices(num_frames, rng, clip_len=1, frame_interval=1, num_clips=4, dense_range=16).ravel()
+        for _ in range(100)
+    ]
+    assert {int(clip[0]) for clip in clips} == starts
+    assert all((clip == (clip[0] + np.arange(4) * 4) % num_frames).all() for clip in clips)

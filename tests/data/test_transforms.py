@@ -10,6 +10,8 @@ from tpn.data.transforms import (
     NO_JITTER,
     Box,
     center_box,
+    corner_boxes,
+    multi_scale_crop_box,
     no_jitter,
     random_jitter,
     random_resized_crop_box,
@@ -91,6 +93,36 @@ def test_random_boxes_follow_the_references_draws():
 def test_box_falls_back_to_the_centre_where_none_fits():
     box = random_resized_crop_box(10, 1000, np.random.default_rng(0), (0.9, 1.0))
     assert box == center_box(10, 1000, 10)
+
+
+@given(height=SIDE, width=SIDE, seed=st.integers(0, 10))
+def test_multi_scale_boxes_lie_inside(height, width, seed):
+    box = multi_scale_crop_box(height, width, np.random.default_rng(seed), (1, 0.875, 0.75, 0.66), 224)
+    assert 0 <= box.left <= box.right <= width and 0 <= box.top <= box.bottom <= height
+
+
+def test_multi_scale_boxes_are_neighbouring_scales_at_thirteen_places():
+    """TSM's scales of 256 are 256, 224, 192 and 168; equal or neighbouring they make ten sizes."""
+    rng = np.random.default_rng(0)
+    boxes = {multi_scale_crop_box(256, 340, rng, (1, 0.875, 0.75, 0.66), 224) for _ in range(6000)}
+    sides = [256, 224, 192, 168]
+    sizes = {(box.right - box.left, box.bottom - box.top) for box in boxes}
+    assert sizes == {(w, h) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1}
+    places = {(box.left, box.top) for box in boxes if (box.right - box.left, box.bottom - box.top) == (224, 224)}
+    quarters = {(column, row) for column in range(5) for row in range(5) if column % 2 == row % 2}
+    assert len(quarters) == 13 and places == {(29 * column, 8 * row) for column, row in quarters}
+
+
+def test_a_side_within_two_pixels_of_the_networks_becomes_it():
+    rng = np.random.default_rng(0)
+    assert multi_scale_crop_box(226, 226, rng, (1,), 224) == Box(0, 0, 224, 224)
+    assert multi_scale_crop_box(222, 222, rng, (1,), 224) == Box(0, 0, 222, 222)  # but not beyond the frame
+
+
+def test_corner_boxes_are_the_references_ten_crops_without_their_mirror_images():
+    assert corner_boxes(256, 341, 224) == [
+        Box(0, 0, 224, 224), Box(116, 0, 340, 224), Box(0, 32, 224, 256), Box(116, 32, 340, 256), Box(58, 16, 282, 240)
+    ]  # fmt: skip
 
 
 def test_jitter_is_drawn_in_its_ranges_and_every_order_occurs():

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-import torch.nn.functional as F
 from tpn.engine.optim import build_optimizer, recognition_losses
 from tpn.models.layers import ConvModule, TemporalConv, TemporalShift, fold_time, unfold_time
 
@@ -76,7 +76,7 @@ def without_dropout(model: nn.Module) -> nn.Module:
 
 
 def unfolded(self: ConvModule, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
-    """ConvModule.forward without folding: Conv3d (or, in a 2-D backbone, Conv2d) and batch norm on N, C, T, H, W memory."""
+    """ConvModule.forward without folding: Conv3d (in a 2-D backbone Conv2d) and batch norm on N, C, T, H, W memory."""
     conv, t = self.conv, x.shape[2]
     if isinstance(conv, TemporalShift):
         conv, x = conv.net, unfold_time(conv.shift(fold_time(x)), t)

@@ -8,7 +8,10 @@ from tpn.models.layers import SpatialConv, TemporalConv, TemporalShift, fold_spa
 from tpn.models.recognizer import build_recognizer
 
 
-def tiny(neck: Neck | None = Neck(), backbone=SlowOnlyBackbone, **settings) -> torch.nn.Module:
+CASCADE = Neck()
+
+
+def tiny(neck: Neck | None = CASCADE, backbone=SlowOnlyBackbone, **settings) -> torch.nn.Module:
     kinds = {SlowOnlyBackbone: "ResNet3dSlowOnly", TSMBackbone: "ResNetTSM"}
     settings = {"depth": 14, "base_channels": 8, **settings}
     torch.manual_seed(0)
@@ -73,8 +76,12 @@ def test_every_parameter_gets_a_gradient(backbone, neck):
 
 @pytest.mark.parametrize(
     ("scales", "t", "levels"),
-    [((8, 8), 8, 1), ((4, 8), 8, 1), ((16, 16), 16, 1), ((8, 16), 16, 1), ((32, 32), 32, 1), ((16, 32), 32, 1), ((2, 4, 8), 16, 2)],
-)  # fmt: skip
+    [
+        *[((t, t), t, 1) for t in (8, 16, 32)],  # ResNet-50
+        *[((t // 2, t), t, 1) for t in (8, 16, 32)],  # ResNet-101
+        ((2, 4, 8), 16, 2),
+    ],
+)
 def test_all_published_temporal_scales_build_and_reach_the_coarsest_tempo(scales, t, levels):
     model = tiny(Neck(temporal_scales=scales)).eval()
     with torch.inference_mode():

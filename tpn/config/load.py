@@ -13,25 +13,20 @@ from tpn.errors import ConfigError
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """The settings of a config file, with `overrides` by dotted path ({'optimizer.lr': 0.1, 'model.neck': None}).
+    """The settings of a recipe, with `overrides` by dotted path ({'optimizer.lr': 0.1, 'model.neck': None}).
+
+    MMAction2's config files are for `tpn.load_config`, which translates them and reads recipes alike.
 
     Raises:
         ConfigError: one line for each problem: "a.py:12: model.backbone.dpeth: unknown key (value 50); did you …".
     """
-    section = read_config_file(path)
-    foreign = _is_mmaction2(section)
-    problems = apply_overrides(section, overrides or {})
-    problems += find_problems(section, str(path))
-    if problems and foreign:
-        problems.append(f"{path} is an MMAction2 config file; this version does not translate those yet.")
+    return settings_of(read_config_file(path), str(path), overrides or {})
+
+
+def settings_of(section: Section, path: str, overrides: Mapping[str, Any]) -> Config:
+    """The settings of what `read_config_file(path)` gives; errors as `load_config`'s."""
+    problems = apply_overrides(section, overrides)
+    problems += find_problems(section, path)
     if problems:
         raise ConfigError("\n".join(problems))
     return Config.model_validate(section)
-
-
-def _is_mmaction2(section: Section) -> bool:
-    """Whether it has what MMAction2's config files have and no recipe here does."""
-    names = {"dist_params", "log_level", "workflow", "train_pipeline", "train_dataloader", "default_scope"}
-    model = section.get("model")
-    head = model.get("cls_head") if isinstance(model, dict) else None
-    return bool(names & section.keys()) or (isinstance(head, dict) and "type" in head)

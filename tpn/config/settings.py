@@ -50,6 +50,8 @@ class TSMBackbone(Backbone):
     """Frames in one view (T)."""
     shift_div: Positive = 8
     """1/shift_div of the channels move one frame back, as many one frame forward."""
+    shift_downsample: bool = False
+    """Also shift what the convolutions of the shortcuts see, as the paper's authors do and MMAction2 does not."""
 
 
 class Neck(Settings):
@@ -77,6 +79,8 @@ class Head(Settings):
 
     num_classes: Positive
     dropout_ratio: Fraction = 0.5
+    dropout_per_frame: bool = False
+    """Drop out each frame's feature by itself, before the average over time (TSM's head), not the averaged one."""
     init_std: NonNegative = 0.01
 
 
@@ -107,8 +111,8 @@ class EvalSplit(TrainSplit):
     num_clips: Positive | None = None
     twice_sample: bool = False
     """Segment sampling only: also take the segments' first frames, which doubles the views (TSM's 'accurate' test)."""
-    num_crops: Literal[1, 3] = 1
-    """1: centre. 3: left, right, middle along the longer side."""
+    num_crops: Literal[1, 3, 10] = 1
+    """1: centre. 3: left, right, middle along the longer side. 10: the corners and the centre, each also mirrored."""
     crop_size: Positive | None = None
 
 
@@ -127,16 +131,26 @@ class Data(Settings):
     """Frames from one sampled frame to the next (the second)."""
     num_clips: Positive = 1
     """Clips of one training sample (the third); 1x1x8 means eight segments of one frame, which form one view."""
+    test_clips: Literal["middle", "spread"] = "middle"
+    """Validation and test clips: in the middle of equal segments (MMAction2 0.x), or spread from end to end (1.x)."""
+    dense_range: Positive | None = None
+    """TSM's dense sampling: the segments divide a window of this many frames (64 in TSM); None: the whole video."""
+    dense_windows: Positive = 10
+    """Dense sampling in validation and test: windows spread over the video, each a view."""
     out_of_bound: Literal["loop", "repeat_last"] = "loop"
     """What a clip longer than its video shows after the last frame."""
 
-    short_side: Positive = 256
-    """Validation and test: the shorter side after resizing."""
+    short_side: Positive | None = 256
+    """Validation and test: the shorter side after resizing; None keeps the frames' size."""
+    train_short_side: Positive | None = None
+    """Training: the shorter side before the random crop; None crops the frames as they are."""
     crop_size: Positive = 224
     """Side of the square the network trains on."""
     area_range: tuple[Fraction, Fraction] = (0.08, 1.0)
     """RandomResizedCrop: share of the frame's area."""
     aspect_ratio_range: tuple[float, float] = (3 / 4, 4 / 3)
+    multi_scale_crop: tuple[Fraction, ...] | None = None
+    """TSM's MultiScaleCrop instead: scales of the shorter side, (1, 0.875, 0.75, 0.66); one of 13 fixed places."""
     flip_ratio: Fraction = 0.5
     flip_label_map: dict[int, int] = Field(default_factory=dict)
     """Labels that change when a clip is mirrored ('left to right' becomes 'right to left')."""
@@ -167,9 +181,21 @@ class Optimizer(Settings):
     nesterov: bool = True
     max_grad_norm: Annotated[float, Field(gt=0)] | None = None
     """Clip the gradient to this 2-norm; None does not clip."""
+    policies: Literal["uniform", "tsm", "tsm_fc_lr5"] = "uniform"
+    """'tsm': norms and biases do not decay, biases learn at 2 lr; 'tsm_fc_lr5': the last layer at 5 lr, its bias 10."""
 
 
-class StepSchedule(Settings):
+class Schedule(Settings):
+    """What every schedule begins with: a linear warm-up, whose factor multiplies the schedule's learning rate."""
+
+    warmup_epochs: NonNegative = 0
+    warmup_ratio: Fraction = 0.1
+    """The factor of the first step."""
+    warmup_by_epoch: bool = False
+    """Whether the factor changes from epoch to epoch, not from step to step."""
+
+
+class StepSchedule(Schedule):
     """Multiply the learning rate by gamma at the given epochs."""
 
     policy: Literal["step"] = "step"
@@ -177,11 +203,15 @@ class StepSchedule(Settings):
     gamma: Fraction = 0.1
 
 
-class CosineSchedule(Settings):
-    """Half a cosine from lr to zero, step by step, after a linear warm-up."""
+class CosineSchedule(Schedule):
+    """Half a cosine from lr to min_lr."""
 
     policy: Literal["cosine"]
-    warmup_epochs: NonNegative = 0
+    begin: NonNegative | None = None
+    """The epoch in which the cosine begins; None: after the warm-up."""
+    min_lr: NonNegative = 0
+    by_epoch: bool = False
+    """Whether the cosine falls from epoch to epoch, not from step to step."""
 
 
 class Evaluation(Settings):
@@ -189,7 +219,11 @@ class Evaluation(Settings):
 
     interval: Positive = 5
     """Epochs between validations with --validate."""
-    metrics: tuple[Literal["top_k_accuracy", "mean_class_accuracy"], ...] = ("top_k_accuracy", "mean_class_accuracy")
+    metrics: Annotated[tuple[Literal["top_k_accuracy", "mean_class_accuracy"], ...], Field(min_length=1)] = (
+        "top_k_accuracy",
+        "mean_class_accuracy",
+    )
+    """The first figure of the first of them decides which checkpoint is best."""
     average_clips: Literal["prob", "score"] = "prob"
     """Views are averaged after the softmax ('prob') or before it ('score')."""
 
@@ -210,6 +244,29 @@ class LogConfig(Settings):
     """Also write TensorBoard events to work_dir/tf_logs (needs `pip install tpn[tensorboard]`)."""
 
 
+Bug = Literal["val_color_jitter", "fixed_jitter_order", "flip_without_label_map", "stale_classifier"]
+
+
+class Compat(Settings):
+    """Bugs of MMAction2 that are mended here, restored to reproduce a published number (docs/en/compatibility.md)."""
+
+    reference_bugs: bool = False
+    """Restore every one of them whose own switch below is None."""
+    val_color_jitter: bool | None = None
+    """Colour jitter in validation, too (Kinetics): its accuracy is then that of disturbed videos."""
+    fixed_jitter_order: bool | None = None
+    """Colour jitter's four operations in one order, drawn once per seed, not once per sample."""
+    flip_without_label_map: bool | None = None
+    """Mirrored 'left to right' videos keep that label (Something-Something): `data.flip_label_map` is not used."""
+    stale_classifier: bool | None = None
+    """Every validation of TPN on TSM uses the classifier as it was in the first one of the run."""
+
+    def restores(self, bug: Bug) -> bool:
+        """Whether the reference's behaviour is wanted: the bug's own switch, else `reference_bugs`."""
+        switch = getattr(self, bug)
+        return self.reference_bugs if switch is None else switch
+
+
 class Config(Settings):
     """A recipe: everything a run needs to know."""
 
@@ -221,6 +278,7 @@ class Config(Settings):
     evaluation: Evaluation = Evaluation()
     checkpoint_config: CheckpointConfig = CheckpointConfig()
     log_config: LogConfig = LogConfig()
+    compat: Compat = Compat()
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the forward pass (autocast); weights stay float32."""
     work_dir: str | None = None

@@ -1,11 +1,12 @@
 """List files: which videos belong to a data set, and their labels."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tpn.errors import DataError
 
@@ -25,22 +26,33 @@ class Record:
     """None for a video file, which knows itself."""
 
 
-def read_list(ann_file: str | Path, *, data_prefix: str | Path = "", format: Format, num_classes: int) -> list[Record]:
+def read_list(
+    ann_file: str | Path,
+    *,
+    data_prefix: str | Path = "",
+    format: Format,
+    num_classes: int,
+    labelled: bool = True,
+    check_files: bool = True,
+) -> list[Record]:
     """Read a list file and check it before any time is spent on its videos.
 
     A line is `folder num_frames label` (rawframes) or `path label` (videos). The numbers are split off from the right,
-    so that names may hold spaces. Of the files themselves the first, the last and 64 in between are looked for.
+    so that names may hold spaces. A .json file holds [{"frame_dir", "total_frames", "label": [label]}, ...] or
+    [{"filename", "label": [label]}, ...] instead; its records are counted where the lines of a text file are.
 
     Args:
         data_prefix: folder the paths start from.
         num_classes: labels are 0 .. num_classes-1.
+        labelled: whether the records end with a label; without, every label is 0.
+        check_files: whether the first file, the last and 64 in between must be there.
 
     Raises:
         DataError: every problem at once, each with file and line, the first ten in full.
     """
     ann_file = Path(ann_file)
-    lines = _read_lines(ann_file)
-    if data_prefix and not Path(data_prefix).is_dir():
+    lines = [(number, line if labelled else f"{line} 0") for number, line in _read_lines(ann_file)]
+    if check_files and data_prefix and not Path(data_prefix).is_dir():
         raise DataError(
             f"data_prefix {data_prefix} is not a folder; set it to the folder the paths in {ann_file} start from"
         )
@@ -51,11 +63,22 @@ def read_list(ann_file: str | Path, *, data_prefix: str | Path = "", format: For
             records.append(_parse(line, data_prefix=data_prefix, format=format, num_classes=num_classes))
         except ValueError as error:
             problems.append(f"{ann_file}:{number}: {error}")
-    if not problems:
+    if check_files and not problems:
         problems = list(_missing_files(ann_file, lines, records, format))
     if problems:
-        raise DataError(_report(problems, _other_format([line for _, line in lines], format)))
+        raise DataError(list_problems(problems, _other_format([line for _, line in lines], format)))
     return records
+
+
+def read_labels(ann_file: str | Path) -> list[int]:
+    """The labels of a list file of either format, in its order. Raises DataError for a line that ends with none."""
+    labels: list[int] = []
+    for number, line in _read_lines(Path(ann_file)):
+        label = line.split()[-1]
+        if not re.fullmatch(r"[+-]?\d+", label):
+            raise DataError(f"{ann_file}:{number}: expected a label at the end of the line, got {line!r}")
+        labels.append(int(label))
+    return labels
 
 
 def list_hash(ann_file: str | Path) -> str:
@@ -71,7 +94,7 @@ def _read_bytes(ann_file: Path) -> bytes:
 
 
 def _read_lines(ann_file: Path) -> list[tuple[int, str]]:
-    """Line numbers from 1, and the lines that are not blank."""
+    """Line numbers from 1, and the lines that are not blank; of a .json file the lines its records stand for."""
     data = _read_bytes(ann_file)
     try:
         text = data.decode("utf-8-sig")
@@ -80,10 +103,32 @@ def _read_lines(ann_file: Path) -> list[tuple[int, str]]:
         raise DataError(
             f"{ann_file}:{number}: byte 0x{data[error.start]:02x} is not UTF-8 text; save the list file as UTF-8"
         ) from None
-    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    rows = _json_lines(ann_file, text) if ann_file.suffix == ".json" else text.split("\n")
+    lines = [(number, line.strip()) for number, line in enumerate(rows, 1) if line.strip()]
     if not lines:
         raise DataError(f"the list file {ann_file} holds no records; expected lines like `{LINE['videos']}`")
     return lines
+
+
+def _json_lines(ann_file: Path, text: str) -> list[str]:
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{ann_file} is not JSON ({error}); correct it, or save the list as text") from None
+    if not isinstance(items, list):
+        raise DataError(f"{ann_file} holds a JSON {type(items).__name__}, not a list of records")
+    return [_json_line(item) for item in items]
+
+
+def _json_line(item: Any) -> str:
+    """The line of text that a JSON record stands for; what is no such record becomes a line that is none either."""
+    if not isinstance(item, dict):
+        return repr(item)
+    label = item.get("label")
+    if isinstance(label, list):
+        label = ",".join(map(str, label))  # of several labels no line is made
+    fields = [item.get("frame_dir", item.get("filename")), item.get("total_frames"), label]
+    return " ".join(str(field) for field in fields if field is not None)
 
 
 def _parse(line: str, *, data_prefix: str | Path, format: Format, num_classes: int) -> Record:
@@ -125,7 +170,8 @@ def _other_format(lines: list[str], format: Format) -> str:
     return ""
 
 
-def _report(problems: list[str], hint: str) -> str:
+def list_problems(problems: list[str], hint: str = "") -> str:
+    """The first ten problems and how many more there are, then the hint: one a line."""
     shown = problems[:SHOWN_PROBLEMS]
     if len(problems) > len(shown):
         shown.append(f"... and {len(problems) - len(shown)} more problems")

@@ -16,6 +16,8 @@ from tpn.data.decode import VideoFile
 from tpn.data.frames import FrameFolder, Frames
 from tpn.data.transforms import (
     center_box,
+    corner_boxes,
+    multi_scale_crop_box,
     no_jitter,
     random_jitter,
     random_resized_crop_box,
@@ -23,7 +25,7 @@ from tpn.data.transforms import (
     resize_short_side,
     three_boxes,
 )
-from tpn.errors import ConfigError
+from tpn.errors import ConfigError, DataError
 
 RGB = tuple[float, float, float]
 Split = Literal["train", "val", "test"]
@@ -49,12 +51,25 @@ class RandomViews:
     num_clips: int
     frames_per_view: int
     crop_size: int
+    short_side: int | None = None
+    dense_range: int | None = None
     out_of_bound: sampling.OutOfBound = "loop"
     area_range: tuple[float, float] = (0.08, 1.0)
     aspect_ratio_range: tuple[float, float] = (3 / 4, 4 / 3)
+    multi_scale_crop: tuple[float, ...] | None = None
 
     def indices(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
         """(num_clips, clip_len) frame numbers."""
+        if self.dense_range is not None:
+            return sampling.dense_train_indices(
+                num_frames,
+                rng,
+                clip_len=self.clip_len,
+                frame_interval=self.frame_interval,
+                num_clips=self.num_clips,
+                dense_range=self.dense_range,
+                out_of_bound=self.out_of_bound,
+            )
         return sampling.train_indices(
             num_frames,
             rng,
@@ -66,49 +81,73 @@ class RandomViews:
 
     def crops(self, frames: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         """(F, H, W, 3) to one (F, crop_size, crop_size, 3), all frames cut alike."""
+        frames = resize_short_side(frames, self.short_side)
         height, width = frames.shape[1:3]
-        box = random_resized_crop_box(height, width, rng, self.area_range, self.aspect_ratio_range)
+        if self.multi_scale_crop is not None:
+            box = multi_scale_crop_box(height, width, rng, self.multi_scale_crop, self.crop_size)
+        else:
+            box = random_resized_crop_box(height, width, rng, self.area_range, self.aspect_ratio_range)
         return [resize(box.cut(frames), self.crop_size, self.crop_size)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedViews:
-    """Validation, test and prediction: evenly spread clips times the centre crop or three crops."""
+    """Validation, test and prediction: evenly spread clips times one, three or ten crops."""
 
     clip_len: int
     frame_interval: int
     num_clips: int
     frames_per_view: int
-    short_side: int
+    short_side: int | None
     crop_size: int
-    num_crops: Literal[1, 3]
+    num_crops: Literal[1, 3, 10]
     twice_sample: bool = False
+    test_clips: sampling.TestClips = "middle"
+    dense_range: int | None = None
+    dense_windows: int = 10
     out_of_bound: sampling.OutOfBound = "loop"
 
     @property
     def num_views(self) -> int:
         """V: crops x clips, where several clips of one frame form one view."""
-        num_clips = self.num_clips * (2 if self.twice_sample else 1)
-        return self.num_crops * num_clips * self.clip_len // self.frames_per_view
+        times = self.dense_windows if self.dense_range is not None else 2 if self.twice_sample else 1
+        return self.num_crops * times * self.num_clips * self.clip_len // self.frames_per_view
 
     def indices(self, num_frames: int, rng: np.random.Generator | None = None) -> np.ndarray:
-        """(num_clips, clip_len) frame numbers; twice as many clips with twice_sample. Nothing is drawn."""
+        """(clips, clip_len) frame numbers: num_clips, or times two (twice_sample) or the windows. Nothing is drawn."""
+        if self.dense_range is not None:
+            return sampling.dense_test_indices(
+                num_frames,
+                clip_len=self.clip_len,
+                frame_interval=self.frame_interval,
+                num_clips=self.num_clips,
+                dense_range=self.dense_range,
+                dense_windows=self.dense_windows,
+                out_of_bound=self.out_of_bound,
+            )
         return sampling.test_indices(
             num_frames,
             clip_len=self.clip_len,
             frame_interval=self.frame_interval,
             num_clips=self.num_clips,
             twice_sample=self.twice_sample,
+            test_clips=self.test_clips,
             out_of_bound=self.out_of_bound,
         )
 
     def crops(self, frames: np.ndarray, rng: np.random.Generator | None = None) -> list[np.ndarray]:
-        """(F, H, W, 3) to num_crops times (F, crop_size, crop_size, 3): the centre, or left, right, middle."""
+        """(F, H, W, 3) to num_crops times (F, crop_size, crop_size, 3); ValueError for frames smaller than that."""
         frames = resize_short_side(frames, self.short_side)
         height, width = frames.shape[1:3]
+        size = self.crop_size
+        if size > min(height, width):
+            raise ValueError(f"crops of {size} do not fit into its {width}x{height} frames; set data.short_side")
         if self.num_crops == 1:
-            return [center_box(height, width, self.crop_size).cut(frames)]
-        return [box.cut(frames) for box in three_boxes(height, width, self.crop_size)]
+            return [center_box(height, width, size).cut(frames)]
+        if self.num_crops == 3:
+            return [box.cut(frames) for box in three_boxes(height, width, size)]
+        cuts = [box.cut(frames) for box in corner_boxes(height, width, size)]
+        return [view for cut in cuts for view in (cut, cut[:, :, ::-1])]  # each, and its mirror image
 
 
 Views = RandomViews | FixedViews
@@ -130,8 +169,14 @@ def read_views(video: Frames, views: Views, rng: np.random.Generator | None = No
     indices = views.indices(len(video), rng)  # (num_clips, clip_len)
     unique, inverse = np.unique(indices, return_inverse=True)
     frames = video.read(unique)  # (F, H, W, 3)
-    inverse = inverse.reshape(-1, views.frames_per_view)  # (clips, T)
-    return np.concatenate([crop[inverse] for crop in views.crops(frames, rng)])
+    try:
+        crops = views.crops(frames, rng)  # each (F, S, S, 3)
+    except ValueError as error:
+        raise DataError(f"{video.path}: {error}") from None
+    shown = np.empty((len(crops), inverse.size, *crops[0].shape[1:]), dtype=np.uint8)
+    for target, crop in zip(shown, crops, strict=True):
+        np.take(crop, inverse.ravel(), axis=0, out=target, mode="clip")  # "clip": straight into target
+    return shown.reshape(-1, views.frames_per_view, *shown.shape[2:])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,6 +195,8 @@ class VideoDataset(Dataset[Sample]):
     flip_ratio: float = 0.0
     flip_label_map: Mapping[int, int] = field(default_factory=dict)
     color_jitter: bool = False
+    jitter_order: np.ndarray | None = None
+    """(4,) int64: the same order of operations for every sample; None: each draws its own."""
     filename_tmpl: str = "img_{:05}.jpg"
     start_index: int = 1
 
@@ -165,6 +212,7 @@ class VideoDataset(Dataset[Sample]):
         flip = bool(rng.random() < self.flip_ratio)
         label = self.flip_label_map.get(record.label, record.label) if flip else record.label
         factors, order = random_jitter(rng) if self.color_jitter else no_jitter()
+        order = order if self.jitter_order is None else self.jitter_order
         return Sample(index, torch.from_numpy(views), label, flip, torch.from_numpy(factors), torch.from_numpy(order))
 
     def open(self, record: Record) -> VideoFile | FrameFolder:
@@ -188,9 +236,12 @@ def build_random_views(config: Config) -> RandomViews:
         num_clips=data.num_clips,
         frames_per_view=config.frames_per_view,
         crop_size=data.crop_size,
+        short_side=data.train_short_side,
+        dense_range=data.dense_range,
         out_of_bound=data.out_of_bound,
         area_range=data.area_range,
         aspect_ratio_range=data.aspect_ratio_range,
+        multi_scale_crop=data.multi_scale_crop,
     )
 
 
@@ -199,7 +250,7 @@ def build_fixed_views(config: Config, split: Literal["val", "test"]) -> FixedVie
     data = config.data
     settings = data.val if split == "val" else data.test
     crop_size = settings.crop_size or data.crop_size
-    if crop_size > data.short_side:
+    if data.short_side is not None and crop_size > data.short_side:
         raise ConfigError(
             f"data.{split}.crop_size = {crop_size} does not fit into frames of data.short_side = {data.short_side}"
         )
@@ -212,21 +263,31 @@ def build_fixed_views(config: Config, split: Literal["val", "test"]) -> FixedVie
         crop_size=crop_size,
         num_crops=settings.num_crops,
         twice_sample=settings.twice_sample,
+        test_clips=data.test_clips,
+        dense_range=data.dense_range,
+        dense_windows=data.dense_windows,
         out_of_bound=data.out_of_bound,
     )
 
 
-def build_dataset(config: Config, split: Split, *, seed: int) -> VideoDataset:
-    """The data set of a split. Raises DataError for its list, ConfigError for settings that contradict each other."""
+def build_dataset(config: Config, split: Split, *, seed: int, labelled: bool = True) -> VideoDataset:
+    """The data set of a split. Raises DataError for its list, ConfigError for settings that contradict each other.
+
+    labelled: whether the list ends its lines with labels, which videos whose features are wanted need not have.
+    """
     data, num_classes = config.data, config.model.cls_head.num_classes
     settings = {"train": data.train, "val": data.val, "test": data.test}[split]
     for before, after in data.flip_label_map.items():
         if not (0 <= before < num_classes and 0 <= after < num_classes):
             raise ConfigError(f"data.flip_label_map has {before}: {after}, but labels are 0..{num_classes - 1}")
     records = read_list(
-        settings.ann_file, data_prefix=settings.data_prefix, format=data.format, num_classes=num_classes
+        settings.ann_file,
+        data_prefix=settings.data_prefix,
+        format=data.format,
+        num_classes=num_classes,
+        labelled=labelled,
     )
-    train = split == "train"
+    train, restores = split == "train", config.compat.restores
     return VideoDataset(
         records=records,
         views=build_random_views(config) if split == "train" else build_fixed_views(config, split),
@@ -234,8 +295,9 @@ def build_dataset(config: Config, split: Split, *, seed: int) -> VideoDataset:
         mean=data.mean,
         std=data.std,
         flip_ratio=data.flip_ratio if train else 0.0,
-        flip_label_map=data.flip_label_map,
-        color_jitter=data.color_jitter and train,
+        flip_label_map={} if restores("flip_without_label_map") else data.flip_label_map,
+        color_jitter=data.color_jitter and (train or (split == "val" and restores("val_color_jitter"))),
+        jitter_order=np.random.default_rng(seed).permutation(4) if restores("fixed_jitter_order") else None,
         filename_tmpl=data.filename_tmpl,
         start_index=data.start_index,
     )

@@ -15,6 +15,9 @@ from tpn.errors import DataError
 class Frames(Protocol):
     """A video: frames numbered 0 .. len-1."""
 
+    @property
+    def path(self) -> str | Path: ...
+
     def __len__(self) -> int: ...
 
     def read(self, indices: np.ndarray | list[int]) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 OutOfBound = Literal["loop", "repeat_last"]
+TestClips = Literal["middle", "spread"]
 
 
 def test_indices(
@@ -24,18 +25,26 @@ def test_indices(
     frame_interval: int,
     num_clips: int,
     twice_sample: bool = False,
+    test_clips: TestClips = "middle",
     out_of_bound: OutOfBound = "loop",
 ) -> np.ndarray:
     """The middle clip of each of num_clips equal segments; with `twice_sample` then also the first clip of each.
+
+    `test_clips="spread"` is the rule of SlowFast, and of MMAction2 1.x for clips of several frames: the first clip
+    begins with the video, the last one ends with it.
 
     Returns:
         (num_clips, clip_len) int64, or (2 * num_clips, clip_len). A video shorter than a clip gives clips from frame 0;
         there the reference forgets to double them, we do not, so that every video has as many views.
     """
-    room = num_frames - clip_len * frame_interval + 1
-    starts = np.arange(num_clips) * (max(room, 0) / num_clips)
-    middles = np.trunc(starts + max(room, 0) / num_clips / 2)
-    offsets = np.concatenate([middles, starts]) if twice_sample else middles
+    if test_clips == "spread":
+        last = max(num_frames - (clip_len - 1) * frame_interval - 1, 0)
+        offsets = np.round(np.arange(num_clips) * (last / (num_clips - 1))) if num_clips > 1 else np.array([last // 2])
+    else:
+        room = num_frames - clip_len * frame_interval + 1
+        starts = np.arange(num_clips) * (max(room, 0) / num_clips)
+        middles = np.trunc(starts + max(room, 0) / num_clips / 2)
+        offsets = np.concatenate([middles, starts]) if twice_sample else middles
     return _clips(offsets, num_frames, clip_len=clip_len, frame_interval=frame_interval, out_of_bound=out_of_bound)
 
 
@@ -64,6 +73,46 @@ def train_indices(
         offsets = np.around(np.arange(num_clips) * (room / num_clips))
     else:
         offsets = np.zeros(num_clips)
+    return _clips(offsets, num_frames, clip_len=clip_len, frame_interval=frame_interval, out_of_bound=out_of_bound)
+
+
+def dense_test_indices(
+    num_frames: int,
+    *,
+    clip_len: int,
+    frame_interval: int,
+    num_clips: int,
+    dense_range: int,
+    dense_windows: int,
+    out_of_bound: OutOfBound = "loop",
+) -> np.ndarray:
+    """The first clip of each of num_clips equal segments of a window of dense_range frames; windows spread evenly.
+
+    Returns:
+        (dense_windows * num_clips, clip_len) int64 (MMAction2's DenseSampleFrames; a clip may begin the video again).
+    """
+    starts = np.linspace(0, max(num_frames - dense_range, 0), num=dense_windows, dtype=int)
+    offsets = (starts[:, None] + np.arange(num_clips) * (dense_range // num_clips)).ravel() % num_frames
+    return _clips(offsets, num_frames, clip_len=clip_len, frame_interval=frame_interval, out_of_bound=out_of_bound)
+
+
+def dense_train_indices(
+    num_frames: int,
+    rng: np.random.Generator,
+    *,
+    clip_len: int,
+    frame_interval: int,
+    num_clips: int,
+    dense_range: int,
+    out_of_bound: OutOfBound = "loop",
+) -> np.ndarray:
+    """As `dense_test_indices`, of one window at random; the reference never draws the last one, nor do we.
+
+    Returns:
+        (num_clips, clip_len) int64.
+    """
+    start = rng.integers(num_frames - dense_range) if num_frames > dense_range else 0
+    offsets = (start + np.arange(num_clips) * (dense_range // num_clips)) % num_frames
     return _clips(offsets, num_frames, clip_len=clip_len, frame_interval=frame_interval, out_of_bound=out_of_bound)
 
 

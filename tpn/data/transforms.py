@@ -9,6 +9,7 @@ ATTEMPTS = 10  # boxes random_resized_crop_box draws before it settles for the c
 BRIGHTNESS = CONTRAST = SATURATION = 0.5
 HUE = 0.1
 NO_JITTER = (1.0, 1.0, 1.0, 0.0)
+PLACES = [(column, row) for column in range(5) for row in range(5) if column % 2 == row % 2]  # in quarters of the room
 
 
 class Box(NamedTuple):
@@ -48,6 +49,24 @@ def random_resized_crop_box(
     return Box(left, top, left + w, top + h)
 
 
+def multi_scale_crop_box(
+    height: int, width: int, rng: np.random.Generator, scales: tuple[float, ...], size: int
+) -> Box:
+    """A box whose sides are scales of the frame's shorter side, at one of 13 places (TSN's and TSM's MultiScaleCrop).
+
+    Width and height are the same or neighbouring scales; a side within two pixels of the network's `size` becomes it.
+    The places are the corners, the middles of the sides and the centre, and the four halfway from it to the corners.
+    """
+    shorter = min(height, width)
+    sides = [int(shorter * scale) for scale in scales]
+    sides = [size if abs(side - size) < 3 and size <= shorter else side for side in sides]
+    pairs = [(w, h) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
+    w, h = pairs[rng.integers(len(pairs))]
+    column, row = PLACES[rng.integers(len(PLACES))]
+    left, top = (width - w) // 4 * column, (height - h) // 4 * row
+    return Box(left, top, left + w, top + h)
+
+
 def center_box(height: int, width: int, size: int) -> Box:
     """The centred square of this side."""
     left, top = (width - size) // 2, (height - size) // 2
@@ -64,6 +83,14 @@ def three_boxes(height: int, width: int, size: int) -> list[Box]:
     return [middle._replace(top=top, bottom=top + size) for top in tops]
 
 
+def corner_boxes(height: int, width: int, size: int) -> list[Box]:
+    """Squares in the four corners and the centre, on a grid of quarters as the reference's TenCrop has it."""
+    right, down = (width - size) // 4, (height - size) // 4
+    places = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2)]
+    corners = [(right * column, down * row) for column, row in places]
+    return [Box(left, top, left + size, top + size) for left, top in corners]
+
+
 def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     """(F, H, W, 3) uint8 to (F, height, width, 3): bilinear, not antialiased, as the published weights were tested."""
     if frames.shape[1:3] == (height, width):
@@ -74,8 +101,10 @@ def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     return resized
 
 
-def resize_short_side(frames: np.ndarray, short_side: int) -> np.ndarray:
-    """Resize so that the shorter side is `short_side`; the longer one is rounded half up."""
+def resize_short_side(frames: np.ndarray, short_side: int | None) -> np.ndarray:
+    """Resize so that the shorter side is `short_side` (None: leave it); the longer one is rounded half up."""
+    if short_side is None:
+        return frames
     height, width = frames.shape[1:3]
     scale = short_side / min(height, width)
     return resize(frames, int(height * scale + 0.5), int(width * scale + 0.5))

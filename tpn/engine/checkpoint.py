@@ -21,6 +21,8 @@ class TrainState:
     model: Recognizer
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    seed: int
+    """Of weights, data order, augmentation and dropout."""
     epoch: int = 0
     """Epochs completed."""
     step: int = 0
@@ -66,7 +68,7 @@ def link_latest(path: Path) -> None:
 
 
 def resume(state: TrainState, path: Path) -> None:
-    """Restore weights, optimizer and position from a checkpoint of this project.
+    """Restore weights, optimizer, seed and position from a checkpoint of this project.
 
     Raises:
         CheckpointError: the file is missing or damaged, of another network, or holds weights only.
@@ -82,9 +84,20 @@ def resume(state: TrainState, path: Path) -> None:
     state.model.load_state_dict(checkpoint["state_dict"])
     try:
         state.optimizer.load_state_dict(checkpoint["optimizer"])
+        check_momentum(state.optimizer)
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: its optimizer state is of another network ({error})") from error
     if checkpoint.get("scaler"):
         state.scaler.load_state_dict(checkpoint["scaler"])
     state.epoch, state.step = meta["epoch"], meta["iter"]
+    if meta.get("seed") is not None:
+        state.seed = meta["seed"]
     state.hook_msgs = dict(meta.get("hook_msgs") or {})
+
+
+def check_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Raise ValueError where a momentum is not of its parameter's shape, which `load_state_dict` does not look at."""
+    for parameter, kept in optimizer.state.items():
+        momentum = kept.get("momentum_buffer")
+        if momentum is not None and momentum.shape != parameter.shape:
+            raise ValueError(f"a momentum of shape {tuple(momentum.shape)} for weights of {tuple(parameter.shape)}")

@@ -43,6 +43,10 @@ def joined_world(device: str | None = None) -> Iterator[World]:
     dist.init_process_group(backend, device_id=chosen if chosen.type == "cuda" else None)
     try:
         yield World(rank=rank, size=size, device=chosen)
+    except RuntimeError as error:
+        if "closed by peer" not in str(error):
+            raise
+        raise UserError("another process of this run has ended; what it printed says why") from error
     finally:
         dist.destroy_process_group()
 

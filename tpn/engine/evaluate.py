@@ -8,7 +8,7 @@ from rich.console import Console
 from torch import Tensor
 
 from tpn.config import Config
-from tpn.data.augment import normalize
+from tpn.data.augment import color_jitter, normalize
 from tpn.data.dataset import VideoDataset
 from tpn.data.loader import build_eval_loader
 from tpn.engine.distributed import World, gathered, share_buffers
@@ -92,7 +92,7 @@ def score_dataset(
     scores: dict[int, np.ndarray] = {}
     with ProgressBar(len(dataset), console=console, description=title, enabled=world.is_main) as bar:
         for batch in loader:
-            rows = scorer(batch.views)
+            rows = scorer(color_jitter(batch.views, batch.jitter_factors, batch.jitter_order))
             scores.update(zip(batch.index.tolist(), rows.numpy(), strict=True))
             bar.advance(min(len(rows) * world.size, len(dataset) - bar.completed))
         parts = gathered(scores, world)  # inside the bar: the other processes may take longer

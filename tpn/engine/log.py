@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 
 import tpn
+from tpn.engine.distributed import World, summed
 from tpn.engine.progress import print_line
 from tpn.errors import UserError
 
@@ -167,15 +168,14 @@ class RecentMeans:
         for name, value in values.items():
             self.history[name].append((value.detach() if isinstance(value, torch.Tensor) else value, num_samples))
 
-    def means(self) -> dict[str, float]:
-        return {
-            name: sum(float(value) * weight for value, weight in history) / sum(weight for _, weight in history)
-            for name, history in self.history.items()
-        }
-
-    def clear(self) -> None:
-        """Forget, as at the start of an epoch."""
-        self.history.clear()
+    def means(self, world: World) -> dict[str, float]:
+        """The means over the samples of all processes, whose shares of a batch may differ in size."""
+        sums = [
+            (sum(float(value) * weight for value, weight in history), sum(weight for _, weight in history))
+            for history in self.history.values()
+        ]
+        totals, weights = summed(torch.tensor(sums, dtype=torch.float64, device=world.device), world).T
+        return dict(zip(self.history, (totals / weights).tolist(), strict=True))
 
 
 def environment_info() -> str:

@@ -1,18 +1,20 @@
 """SGD, the learning rate as a pure function of progress, and the loss."""
 
 import math
+from itertools import chain
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tpn.config.settings import CosineSchedule, Optimizer, StepSchedule
+from tpn.config.settings import CosineSchedule, Optimizer, Schedule, StepSchedule
 
 
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.SGD:
-    """SGD over every parameter, norms and biases included, as the reference does."""
+    """SGD over every parameter, norms and biases included, as the reference does; TSM's `policies` set them apart."""
     return torch.optim.SGD(
-        model.parameters(),
+        model.parameters() if settings.policies == "uniform" else tsm_policies(model, settings),
         lr=settings.lr,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
@@ -20,14 +22,50 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.SGD:
     )
 
 
+def tsm_policies(model: nn.Module, settings: Optimizer) -> list[dict[str, Any]]:
+    """TSM's parameter groups (MMAction2's TSMOptimizerConstructor); `lr_factor` multiplies the learning rate."""
+    norms = [*chain.from_iterable(m.parameters() for m in model.modules() if isinstance(m, nn.BatchNorm2d))]
+    last = model.get_submodule("cls_head.fc_cls")
+    apart = {id(parameter) for parameter in [*norms, *last.parameters()]}
+    others = [(name, parameter) for name, parameter in model.named_parameters() if id(parameter) not in apart]
+    times = 5 if settings.policies == "tsm_fc_lr5" else 1
+    decay = settings.weight_decay
+    groups: list[tuple[list[Any], int, float]] = [
+        ([parameter for name, parameter in others if name.endswith("weight")], 1, decay),
+        ([parameter for name, parameter in others if name.endswith("bias")], 2, 0),
+        (norms, 1, 0),
+        ([last.weight], times, decay),
+        ([last.bias], times * 2, 0),
+    ]
+    return [
+        {"params": params, "lr": settings.lr * factor, "lr_factor": factor, "weight_decay": weight_decay}
+        for params, factor, weight_decay in groups
+        if params
+    ]
+
+
 def learning_rate(schedule: StepSchedule | CosineSchedule, *, lr: float, progress: float, total_epochs: int) -> float:
-    """The learning rate at `progress` epochs (a fraction inside an epoch counts for the cosine only)."""
-    if isinstance(schedule, StepSchedule):
-        return lr * schedule.gamma ** sum(int(progress) >= milestone for milestone in schedule.step)
-    if progress < schedule.warmup_epochs:
-        return lr * (0.1 + 0.9 * progress / schedule.warmup_epochs)
-    done = (progress - schedule.warmup_epochs) / (total_epochs - schedule.warmup_epochs)
-    return lr * 0.5 * (1 + math.cos(math.pi * done))
+    """The learning rate at `progress` epochs: the schedule's, times the warm-up's factor."""
+    if isinstance(schedule, CosineSchedule):
+        scheduled = cosine_rate(schedule, lr=lr, progress=progress, total_epochs=total_epochs)
+    else:
+        scheduled = lr * schedule.gamma ** sum(int(progress) >= milestone for milestone in schedule.step)
+    return scheduled * warmup_factor(schedule, progress)
+
+
+def cosine_rate(schedule: CosineSchedule, *, lr: float, progress: float, total_epochs: int) -> float:
+    begin = schedule.warmup_epochs if schedule.begin is None else schedule.begin
+    done = (int(progress) if schedule.by_epoch else progress) - begin
+    if done <= 0:
+        return lr
+    return schedule.min_lr + (lr - schedule.min_lr) * 0.5 * (1 + math.cos(math.pi * done / (total_epochs - begin)))
+
+
+def warmup_factor(schedule: Schedule, progress: float) -> float:
+    done = int(progress) if schedule.warmup_by_epoch else progress
+    if done >= schedule.warmup_epochs:
+        return 1.0
+    return schedule.warmup_ratio + (1 - schedule.warmup_ratio) * done / schedule.warmup_epochs
 
 
 def scaled_lr(settings: Optimizer, *, total_batch: int) -> float:
@@ -37,7 +75,7 @@ def scaled_lr(settings: Optimizer, *, total_batch: int) -> float:
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_factor", 1)
 
 
 def recognition_losses(

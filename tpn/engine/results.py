@@ -4,7 +4,7 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,14 +22,17 @@ def check_results_path(path: Path) -> None:
 
     Makes the folder the file goes into where it is missing, as MMAction2 does.
     """
-    if path.suffix not in ENCODERS:
-        raise UserError(
-            f"{path}: results are written as {', '.join(ENCODERS)}, not as {path.suffix or 'a bare name'!r}"
-        )
-    if path.is_dir():
-        raise UserError(f"{path}: this is a folder; name a file in it for the results")
+    check_output_path(path, suffixes=ENCODERS, what="results")
     if path.suffix in (".yaml", ".yml"):
         import_yaml()
+
+
+def check_output_path(path: Path, *, suffixes: Collection[str], what: str) -> None:
+    """Raise UserError unless a file of one of these suffixes can be written to `path`; make its folder if need be."""
+    if path.suffix not in suffixes:
+        raise UserError(f"{path}: {what} are written as {', '.join(suffixes)}, not as {path.suffix or 'a bare name'!r}")
+    if path.is_dir():
+        raise UserError(f"{path}: this is a folder; name a file in it for the {what}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()

@@ -1,5 +1,6 @@
 """The test: every video of the test list scored once, metrics printed, result files written."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,30 @@ import torch
 from rich.console import Console
 
 import tpn
+from tpn.compat.checkpoints import load_checkpoint
 from tpn.config import Config
 from tpn.data.annotations import list_hash
 from tpn.data.dataset import build_dataset, build_fixed_views
-from tpn.engine.distributed import World
+from tpn.engine.distributed import World, shared
 from tpn.engine.evaluate import build_scorer, score_dataset
 from tpn.engine.progress import print_line
 from tpn.engine.results import check_results_path, write_meta, write_results
-from tpn.metrics import Metric, evaluate_scores
+from tpn.engine.setup import Run
+from tpn.metrics import Metric, evaluate_scores, metric_lines
 from tpn.models.recognizer import build_recognizer
-from tpn.models.weights import load_checkpoint
 
 
 def test(
-    config: Config, checkpoint: Path, *, metrics: list[Metric], out: Path | None, world: World, console: Console
+    config: Config,
+    checkpoint: Path,
+    *,
+    metrics: Sequence[Metric],
+    ks: Sequence[int] = (1, 5),
+    out: Path | None,
+    world: World,
+    console: Console,
 ) -> dict[str, float]:
-    """Score the test videos; print and return the metrics, write the scores.
+    """Score the test videos; print and return the metrics (top_k_accuracy for each of `ks`), write the scores.
 
     Raises:
         UserError: before any scoring, where `out`, the list or the checkpoint cannot be used.
@@ -52,27 +61,37 @@ def test(
         print_line(f"\nwriting results to {out}", console)
         write_results(out, scores)
         write_meta(
-            out, describe(config, checkpoint, num_videos=len(dataset), num_views=build_fixed_views(config, "test").num_views)
+            out,
+            describe(
+                config, checkpoint, num_videos=len(dataset), num_views=build_fixed_views(config, "test").num_views
+            ),
         )
     labels = np.array([record.label for record in dataset.records])
-    values = evaluate_scores(scores, labels, metrics)
-    for line in report_lines(metrics, values):
+    values = evaluate_scores(scores, labels, metrics, ks=ks)
+    for line in [*metric_lines(metrics, values), *(f"{key}: {value:.4f}" for key, value in values.items())]:
         print_line(line, console)
     return values
 
 
-def report_lines(metrics: list[Metric], values: dict[str, float]) -> list[str]:
-    """The metrics in MMAction2's words: each as it is evaluated, then all of them."""
-    details = {
-        "top_k_accuracy": [("top1_acc", "top1_acc"), ("top5_acc", "top5_acc")],
-        "mean_class_accuracy": [("mean_acc", "mean_class_accuracy")],
-    }
-    lines = []
-    for metric in metrics:
-        lines.append(f"\nEvaluating {metric} ...")
-        rows = [f"{label}\t{values[key]:.4f}" for label, key in details[metric]]
-        lines.append("\n" + "\n".join(rows))
-    return lines + [f"{key}: {value:.4f}" for key, value in values.items()]
+def test_after_training(run: Run, *, last: bool, best: bool) -> None:
+    """Test the last or the best checkpoint of a finished run; scores go to last_pred.pkl and best_pred.pkl there."""
+    best_file = shared(run.state.hook_msgs.get("best_ckpt"), run.world)  # so all wait until the last one is written
+    checkpoints = {"last": "latest.pth"} if last else {}
+    if best and best_file is None:
+        print_line("--test-best: there is no best checkpoint, which --validate keeps", run.console)
+    elif best:
+        checkpoints["best"] = Path(best_file).name
+    for name, file in checkpoints.items():
+        if run.world.is_main:
+            print_line(f"Testing results of the {name} checkpoint", run.console)
+        test(
+            run.config,
+            run.work_dir / file,
+            metrics=run.config.evaluation.metrics,
+            out=run.work_dir / f"{name}_pred.pkl",
+            world=run.world,
+            console=run.console,
+        )
 
 
 def describe(config: Config, checkpoint: Path, *, num_videos: int, num_views: int) -> dict[str, Any]:

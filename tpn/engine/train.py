@@ -1,14 +1,18 @@
 """The training loop: plain PyTorch, one process or many, in the order a reader asks."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from tpn.config.settings import TSMBackbone
 from tpn.data.augment import prepare_clips
 from tpn.engine.checkpoint import link_latest, save_checkpoint
-from tpn.engine.distributed import maximum, summed
+from tpn.engine.distributed import maximum
 from tpn.engine.evaluate import DTYPES, build_scorer, score_dataset
 from tpn.engine.log import RecentMeans
 from tpn.engine.optim import hits, learning_rate, recognition_losses, set_learning_rate
@@ -30,8 +34,7 @@ def train(run: Run) -> None:
             save_epoch(run)
         if run.val_set is not None and is_due(run, config.evaluation.interval):
             validate(run)
-        if run.world.is_main:
-            draw_curves(run.log.json_path, run.work_dir / "curves.png")
+        draw(run)
     run.log.close()
 
 
@@ -61,7 +64,7 @@ def train_epoch(run: Run) -> None:
         finished = time.perf_counter()
         for step, batch in enumerate(batches, start=1):
             data_time = time.perf_counter() - finished
-            seed_step(run.seed, state.epoch, step, world.rank)
+            seed_step(state.seed, state.epoch, step, world.rank)
             lr = learning_rate(
                 config.lr_config, lr=run.lr, progress=state.epoch + (step - 1) / steps, total_epochs=config.total_epochs
             )
@@ -105,9 +108,7 @@ def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
 
 def log_steps(run: Run, recent: RecentMeans, *, step: int, steps: int, lr: float) -> None:
     """Log the means of the last steps over all processes."""
-    means = recent.means()
-    totals = summed(torch.tensor(list(means.values()), dtype=torch.float64, device=run.world.device), run.world)
-    means = dict(zip(means, (totals / run.world.size).tolist(), strict=True))
+    means = recent.means(run.world)
     if run.world.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(run.world.device) >> 20
         means["memory"] = int(maximum(peak, run.world))
@@ -137,15 +138,16 @@ def validate(run: Run) -> None:
     """Score the validation videos, log the metrics, and keep the checkpoint that is best by the first of them."""
     config, state = run.config, run.state
     assert run.val_set is not None
-    scores = score_dataset(
-        build_scorer(state.model, config, run.world.device),
-        run.val_set,
-        batch_size=config.data.videos_per_gpu,
-        workers=config.data.workers_per_gpu,
-        world=run.world,
-        console=run.console,
-        title="validation",
-    )
+    with reference_classifier(run):
+        scores = score_dataset(
+            build_scorer(state.model, config, run.world.device),
+            run.val_set,
+            batch_size=config.data.videos_per_gpu,
+            workers=config.data.workers_per_gpu,
+            world=run.world,
+            console=run.console,
+            title="validation",
+        )
     if scores is None:  # not the main process
         return
     labels = np.array([record.label for record in run.val_set.records])
@@ -153,6 +155,21 @@ def validate(run: Run) -> None:
     batches = -(-len(run.val_set) // (config.data.videos_per_gpu * run.world.size))
     run.log.val(epoch=state.epoch, iter=batches, lr=state.optimizer.param_groups[0]["lr"], values=values)
     keep_best(run, *next(iter(values.items())))
+
+
+@contextmanager
+def reference_classifier(run: Run) -> Iterator[None]:
+    """With `compat.stale_classifier`, score TPN (on TSM, as published) with the classifier of the first validation."""
+    model, compat, head = run.config.model, run.config.compat, run.state.model.cls_head
+    live = head.fc_cls
+    tsm = isinstance(model.backbone, TSMBackbone)
+    if model.neck is not None and (compat.restores("stale_classifier") if tsm else compat.stale_classifier):
+        run.first_classifier = run.first_classifier or deepcopy(live)
+        head.fc_cls = run.first_classifier
+    try:
+        yield
+    finally:
+        head.fc_cls = live
 
 
 def keep_best(run: Run, key: str, score: float) -> None:
@@ -168,3 +185,12 @@ def keep_best(run: Run, key: str, score: float) -> None:
         (run.work_dir / beaten.rsplit("/", 1)[-1]).unlink(missing_ok=True)
     run.log.info(f"Now best checkpoint is saved as {path.name}.")
     run.log.info(f"Best {key} is {score:.4f} at {run.state.epoch} epoch.")
+
+
+def draw(run: Run) -> None:
+    """Draw the curves of all runs in this folder; a picture that fails costs a line of the log, never the training."""
+    if run.world.is_main:
+        try:
+            draw_curves(sorted(run.work_dir.glob("*.log.json")), run.work_dir / "curves.png")
+        except Exception as error:
+            run.log.info(f"The curves are not drawn: {error}")

@@ -1,7 +1,7 @@
 """Convolution, pooling and temporal shift with time folded into the batch: no Conv3d kernel ever runs.
 
-Every kernel of these networks is (1, k, k) or (k, 1, 1). Activations are (N, C, T, H, W) in the memory order N, T, H, W, C
-(`torch.channels_last_3d`). The same memory is, without a copy,
+Every kernel of these networks is (1, k, k) or (k, 1, 1). Activations are (N, C, T, H, W) in the memory order
+N, T, H, W, C (`torch.channels_last_3d`). The same memory is, without a copy,
     folded time    (N*T, C, H, W)   channels last, for spatial kernels
     folded space   (N, C, T, H*W)   channels last, for temporal kernels
 so each convolution is a channels-last conv2d, the best tuned path on CPU and GPU, and computes the same function.
@@ -103,7 +103,7 @@ class TemporalShift(nn.Module):
 
 
 class ConvModule(nn.Module):
-    """Convolution, batch normalisation, an optional residual, ReLU, on (N, C, T, H, W); norm and ReLU can be left out."""
+    """Convolution, batch norm, residual, ReLU, on (N, C, T, H, W); all but the convolution can be left out."""
 
     def __init__(
         self, conv: SpatialConv | TemporalConv | TemporalShift, *, norm: int | None, activation: bool = True

@@ -7,6 +7,7 @@ N batch · C channels · T time · H, W space; levels are ordered from the fines
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +116,7 @@ class TPN(nn.Module):
     ) -> None:
         super().__init__()
         width, channels = in_channels[-1], in_channels[-1] // 2
-        steps = [coarse // fine for fine, coarse in zip(temporal_scales, temporal_scales[1:], strict=False)]
+        steps = [coarse // fine for fine, coarse in pairwise(temporal_scales)]
         to_coarsest = [temporal_scales[-1] // scale for scale in temporal_scales]
 
         self.flow_type, self.steps, self.out_channels = flow_type, steps, width

@@ -11,7 +11,10 @@ from tpn.models.weights import initialize, load_imagenet
 
 
 class Recognizer(nn.Module):
-    """Backbone, optional TPN neck, head. Labels and losses live in the engine, so training, export and benchmarks run the same module."""
+    """Backbone, optional TPN neck, head.
+
+    Labels and losses live in the engine, so training, export and benchmarks run the same module.
+    """
 
     def __init__(self, *, backbone: ResNet, neck: TPN | None, cls_head: Head) -> None:
         super().__init__()
@@ -50,7 +53,12 @@ def build_backbone(settings: Backbone, *, num_levels: int) -> ResNet:
         case SlowOnlyBackbone():
             return slow_only(**shared, inflate=settings.inflate)
         case TSMBackbone():
-            return tsm(**shared, num_segments=settings.num_segments, shift_div=settings.shift_div)
+            return tsm(
+                **shared,
+                num_segments=settings.num_segments,
+                shift_div=settings.shift_div,
+                shift_downsample=settings.shift_downsample,
+            )
     raise TypeError(f"no backbone is built from {type(settings).__name__}")
 
 
@@ -77,6 +85,7 @@ def build_recognizer(model: Model, *, pretrained: bool = True) -> Recognizer:
         backbone.out_channels[-1],
         num_classes=model.cls_head.num_classes,
         dropout_ratio=model.cls_head.dropout_ratio,
+        dropout_per_frame=model.cls_head.dropout_per_frame,
     )
     recognizer = Recognizer(backbone=backbone, neck=neck, cls_head=cls_head)
     initialize(recognizer, init_std=model.cls_head.init_std)

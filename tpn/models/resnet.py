@@ -138,8 +138,13 @@ def tsm(
     num_levels: int,
     num_segments: int,
     shift_div: int,
+    shift_downsample: bool,
 ) -> ResNet:
-    """2-D ResNet with temporal shift before the first convolution of its blocks ('blockres')."""
+    """2-D ResNet with temporal shift before the first convolution of its blocks ('blockres').
+
+    With `shift_downsample`, before the convolution on the shortcuts too; their names then carry `.net`, so that
+    weights of one kind do not load into the other.
+    """
     # The reference shifts every second block once layer3 has 23 blocks or more (ResNet-101).
     every = 2 if STAGE_BLOCKS[depth][2] >= 23 else 1
 
@@ -148,7 +153,7 @@ def tsm(
         shifted = block % every == 0
         return TemporalShift(conv, num_segments=num_segments, shift_div=shift_div) if shifted else conv
 
-    return ResNet(
+    resnet = ResNet(
         depth=depth,
         base_channels=base_channels,
         stem_pool=stem_pool,
@@ -157,3 +162,9 @@ def tsm(
         weight_dims=4,
         reduce=reduce,
     )
+    if shift_downsample:
+        for block in resnet.modules():
+            shortcut = block.downsample if isinstance(block, Bottleneck) else None
+            if shortcut is not None and isinstance(shortcut.conv, SpatialConv):
+                shortcut.conv = TemporalShift(shortcut.conv, num_segments=num_segments, shift_div=shift_div)
+    return resnet

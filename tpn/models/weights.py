@@ -2,9 +2,10 @@
 
 import collections
 import hashlib
+import json
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,8 @@ from tpn.models.layers import SpatialConv, TemporalConv
 from tpn.safe_pickle import STAND_INS
 
 IMAGENET_FILES = {50: "resnet50-0676ba61.pth", 101: "resnet101-63fe2227.pth"}  # torchvision's V1 weights, as published
-# What other programs leave in a state dict and this network has no use for: a cached copy of fc_cls (MMAction2 0.x's
-# full-convolution test), normalisation constants (MMAction2 1.x).
-DROPPED_KEYS = re.compile(r"cls_head\.new_cls\.(weight|bias)|data_preprocessor\.(mean|std)")
-# NumPy scalars and arrays in `meta`, under the names of NumPy 1 and 2, become plain numbers; everything else is refused.
+StandIn = tuple[Any, str]
+# NumPy scalars and arrays in `meta`, under the names of NumPy 1 and 2, become plain numbers; the rest is refused.
 ALLOWED_GLOBALS = [
     collections.defaultdict,
     *((stand_in, f"{module}.{name}") for (module, name), stand_in in STAND_INS.items() if module != "_codecs"),
@@ -55,7 +54,7 @@ def initialize(recognizer: nn.Module, *, init_std: float) -> None:
 
 
 def load_imagenet(backbone: nn.Module, pretrained: str, *, depth: int) -> None:
-    """Start a backbone from a 2-D ResNet's state dict; a kernel of length t in time gets 1/t of the 2-D kernel per frame.
+    """Start a backbone from a 2-D ResNet's state dict; a kernel of length t in time gets 1/t of it per frame.
 
     Args:
         pretrained: 'imagenet' for torchvision's V1 file in the torch hub cache, or a file of torchvision's or timm's
@@ -108,42 +107,41 @@ def inflate(value: Tensor, target: Tensor) -> Tensor:
 # --------------------------------------------------------------------------------------------------------- checkpoints
 
 
-def load_checkpoint(model: nn.Module, path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint's weights strictly: every tensor of the file and of the model is accounted for.
+def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors under our names strictly: every tensor of `state_dict` and of the model is accounted for.
+
+    Raises:
+        CheckpointError: names or shapes differ; all of them are listed, and `path` is named as where they come from.
+    """
+    check_keys(model.state_dict(), state_dict, path, network="the model of this config")
+    model.load_state_dict(state_dict)
+
+
+def read_checkpoint(path: Path, *, stand_ins: Sequence[StandIn] = ()) -> dict[str, Any]:
+    """A checkpoint file as {'state_dict': {name: tensor}, …}, names as they are in it; a bare state dict is wrapped.
+
+    The file is read as data, nothing in it is executed. A name ending in -<8 hex digits> is checked against the file's
+    SHA-256.
 
     Args:
-        model: a recognizer as `build_recognizer` makes it.
-        path: .pth (ours or MMAction2 0.x's) or .safetensors; a name ending in -<8 hex digits> is checked against the
-            file's SHA-256. The file is read as data, nothing in it is executed.
-    Returns:
-        the checkpoint's `meta`, {} where it has none.
+        stand_ins: (object, name) pairs: what to take where the file asks for a foreign class or function of that name.
     Raises:
-        CheckpointError: no such file, a wrong hash, an unsafe or damaged file, or weights of another network.
+        CheckpointError: no such file, a wrong hash, an unsafe or damaged file, or one that holds no state dict.
     """
-    path = Path(path)
-    checkpoint = read_checkpoint(path)
-    state = {key: value for key, value in checkpoint["state_dict"].items() if not DROPPED_KEYS.fullmatch(key)}
-    check_keys(model.state_dict(), state, path, network="the model of this config")
-    model.load_state_dict(state)
-    return checkpoint.get("meta") or {}
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint file as {'state_dict': {name: tensor}, …}; a bare state dict is wrapped."""
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint file")
     check_hash(path)
     if path.suffix == ".safetensors":
-        return {"state_dict": read_safetensors(path)}
+        return read_safetensors(path)
     try:
-        with torch.serialization.safe_globals(ALLOWED_GLOBALS):
+        with torch.serialization.safe_globals([*ALLOWED_GLOBALS, *stand_ins]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused, because reading it would run code of the file ({unsafe_globals(path)}); "
             "only tensors and plain values are read. If you trust its origin, save its state_dict alone"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a damaged file fails in as many ways as it has bytes
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({one_line(error)}); copy or download it again"
         ) from error
@@ -155,13 +153,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": dict(state)}
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def read_safetensors(path: Path) -> dict[str, Any]:
+    """Tensors, and `meta` where `tpn convert` wrote the file: JSON in the header."""
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+            return {"state_dict": {key: file.get_tensor(key) for key in file.keys()}, "meta": meta}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
 
 
@@ -200,17 +200,23 @@ def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path
     if shapes:
         problems.append(f"  {len(shapes)} of another shape: {shortened(shapes)}")
     if problems:
-        hint = class_hint(expected, found)
+        hint = likely_cause(expected, found)
         raise CheckpointError(f"{path}: does not fit {network}{hint}\n" + "\n".join(problems))
 
 
-def class_hint(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+def likely_cause(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """The setting that explains the difference, where one does."""
     key = "cls_head.fc_cls.bias"
     if key in expected and key in found and len(expected[key]) != len(found[key]):
         return (
             f": it was trained for {len(found[key])} classes, the config has {len(expected[key])} "
             "(model.cls_head.num_classes)"
         )
+    shifted, straight = (f"backbone.layer1.0.downsample.conv.{end}" for end in ("net.weight", "weight"))
+    if shifted in found and straight in expected:
+        return ": its TSM also shifts what the shortcuts see (model.backbone.shift_downsample=True)"
+    if shifted in expected and straight in found:
+        return ": its network does not shift what the shortcuts see (model.backbone.shift_downsample=False)"
     return ""
 
 

@@ -34,3 +34,4 @@ optimizer = dict(lr=0.01, momentum=0.9, weight_decay=0.0005, nesterov=True, max_
 lr_config = dict(policy="step", step=(75, 125))  # a tenth after 75 epochs, again after 125
 total_epochs = 150
 evaluation = dict(interval=5, metrics=("top_k_accuracy", "mean_class_accuracy"))
+compat = dict(val_color_jitter=False)  # reference_bugs=True means Kinetics' validation, this one never had jitter

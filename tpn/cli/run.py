@@ -1,29 +1,27 @@
-"""The `tpn` command; tools/*.py are the same commands at MMAction2's paths. Torch is imported only after parsing."""
+"""Train, test, benchmark, predict, demo, config: the commands that build a network and run it."""
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts.types import NonNegativeInt, PositiveInt
 
-import tpn
-from tpn.errors import UserError
-
-app = App(
-    name="tpn",
-    help="Temporal Pyramid Network for action recognition in video. Start with `tpn demo`.",
-    version=tpn.__version__,
-    help_format="markdown",
+from tpn.cli.app import CfgOptions, Device, Flag, Many, Metric, Seed, app, console
+from tpn.cli.flags import (
+    ALONE,
+    NO_TEST_FLAGS,
+    NO_TRAIN_FLAGS,
+    PYTORCH,
+    HiddenFlag,
+    HiddenList,
+    Launch,
+    OldFormats,
+    OldTestFlags,
+    OldTrainFlags,
+    newest,
+    top_ks,
+    warn_without_effect,
 )
-
-Many = Parameter(consume_multiple=True, negative="")
-Flag = Annotated[bool, Parameter(negative="")]
-CfgOptions = Annotated[list[str], Many]
-Launcher = Annotated[Literal["none", "pytorch", "slurm", "mpi"], Parameter(show=False)]
-LocalRank = Annotated[int, Parameter(name=["--local_rank", "--local-rank"], show=False)]
-Device = Literal["cpu", "cuda"] | None
-Metric = Literal["top_k_accuracy", "mean_class_accuracy"]
+from tpn.errors import UserError
 
 
 @app.command
@@ -34,13 +32,15 @@ def train(
     work_dir: Path | None = None,
     validate: Flag = False,
     resume_from: Path | None = None,
-    seed: int | None = None,
+    seed: Seed | None = None,
     deterministic: Flag = False,
     autoscale_lr: Flag = False,
+    test_last: Flag = False,
+    test_best: Flag = False,
     cfg_options: CfgOptions = [],  # noqa: B006 (read only)
     device: Device = None,
-    launcher: Launcher = "none",
-    local_rank: LocalRank = 0,
+    launch: Launch = ALONE,
+    old: OldTrainFlags = NO_TRAIN_FLAGS,
 ) -> None:
     """Train a recognizer.
 
@@ -64,21 +64,29 @@ def train(
         Two runs on the same machine are bitwise equal on the CPU; slower on GPUs.
     autoscale_lr
         Scale the learning rate, given for 64 videos a step, to the videos of one step of this run.
+    test_last
+        After training, test the last checkpoint and write its scores to last_pred.pkl in the work_dir.
+    test_best
+        After training, test the best checkpoint (see --validate) and write its scores to best_pred.pkl.
     cfg_options
         Settings to change, as `data.videos_per_gpu=4 optimizer.lr=0.005`.
     device
         Default: a GPU where there is one.
     """
-    from tpn.config import load_config, parse_overrides
+    launch.enter()
+    old.apply()
+    from tpn.compat import load_config
+    from tpn.config import parse_overrides
     from tpn.engine.distributed import joined_world
     from tpn.engine.setup import start_run
+    from tpn.engine.test import test_after_training
     from tpn.engine.train import train as run_training
 
     settings = load_config(config, parse_overrides(cfg_options))
     with joined_world(device) as world:
         run = start_run(
             settings,
-            name=config.stem,
+            config_file=config,
             work_dir=work_dir or Path(settings.work_dir or Path("work_dirs") / config.stem),
             world=world,
             console=console(),
@@ -89,6 +97,8 @@ def train(
             resume_from=resume_from,
         )
         run_training(run)
+        if test_last or test_best:
+            test_after_training(run, last=test_last, best=test_best)
 
 
 @app.command
@@ -100,10 +110,13 @@ def test(
     out: Path | None = None,
     eval: Annotated[list[Metric], Many] = [],  # noqa: B006 (read only)
     average_clips: Literal["score", "prob"] | None = None,
+    eval_options: CfgOptions = [],  # noqa: B006 (read only)
     cfg_options: CfgOptions = [],  # noqa: B006 (read only)
     device: Device = None,
-    launcher: Launcher = "none",
-    local_rank: LocalRank = 0,
+    options: HiddenList = None,
+    launch: Launch = ALONE,
+    old: OldTestFlags = NO_TEST_FLAGS,
+    formats: OldFormats = PYTORCH,
 ) -> None:
     """Score the test videos with the multi-view protocol.
 
@@ -121,6 +134,8 @@ def test(
         Print these metrics. One of --out and --eval is required.
     average_clips
         Average the views after the softmax (prob) or before it (score). Default: the recipe's.
+    eval_options
+        `topk=(1,3)`: other k for top_k_accuracy than 1 and 5.
     cfg_options
         Settings to change, as `data.test.ann_file=my_list.txt`.
     device
@@ -128,16 +143,21 @@ def test(
     """
     if out is None and not eval:
         raise UserError("nothing to do: give --eval METRIC…, --out FILE, or both")
-    from tpn.config import load_config, parse_overrides
+    launch.enter()
+    formats.refuse()
+    old.apply()
+    from tpn.compat import load_config
+    from tpn.config import parse_overrides
     from tpn.engine.distributed import joined_world
     from tpn.engine.test import test as run_test
 
-    overrides = parse_overrides(cfg_options)
+    ks = top_ks(parse_overrides(newest(eval_options, options)))
+    settings = load_config(config, parse_overrides(cfg_options))
     if average_clips is not None:
-        overrides["evaluation.average_clips"] = average_clips
-    settings = load_config(config, overrides)
+        evaluation = settings.evaluation.model_copy(update={"average_clips": average_clips})
+        settings = settings.model_copy(update={"evaluation": evaluation})
     with joined_world(device) as world:
-        run_test(settings, checkpoint, metrics=eval, out=out, world=world, console=console())
+        run_test(settings, checkpoint, metrics=eval, ks=ks, out=out, world=world, console=console())
 
 
 @app.command
@@ -146,11 +166,12 @@ def benchmark(
     /,
     *,
     checkpoint: Path | None = None,
-    num_videos: int | None = None,
-    warm_up: int | None = None,
-    log_interval: int = 10,
+    num_videos: PositiveInt | None = None,
+    warm_up: NonNegativeInt | None = None,
+    log_interval: PositiveInt = 10,
     cfg_options: CfgOptions = [],  # noqa: B006 (read only)
     device: Device = None,
+    fuse_conv_bn: HiddenFlag = False,
 ) -> None:
     """Measure inference: one device, one video at a time, its test views, the network alone (no reading, no decoding).
 
@@ -173,8 +194,10 @@ def benchmark(
     device
         Default: a GPU where there is one.
     """
+    warn_without_effect({"--fuse-conv-bn": fuse_conv_bn and "the network is measured as the test runs it"})
     from tpn.benchmark import run_benchmark
-    from tpn.config import load_config, parse_overrides
+    from tpn.compat import load_config
+    from tpn.config import parse_overrides
     from tpn.engine.distributed import choose_device
 
     settings = load_config(config, parse_overrides(cfg_options))
@@ -222,7 +245,8 @@ def predict(
     device
         Default: a GPU where there is one.
     """
-    from tpn.config import load_config, parse_overrides
+    from tpn.compat import load_config
+    from tpn.config import parse_overrides
     from tpn.engine.distributed import choose_device
     from tpn.predict import run_prediction
 
@@ -238,11 +262,13 @@ def predict(
 
 
 @app.command
-def demo(*, work_dir: Path = Path("work_dirs/demo"), epochs: int | None = None, device: Device = None) -> None:
+def demo(*, work_dir: Path = Path("work_dirs/demo"), epochs: PositiveInt | None = None, device: Device = None) -> None:
     """The whole job in a few minutes: make a small data set of mp4 files, train, validate, test, predict.
 
     The six classes are three motions and their mirror images: a network that cannot see the order of frames gets at
     most 50 % of them right.
+
+    Example: `tpn demo --work-dir work_dirs/demo`
 
     Parameters
     ----------
@@ -272,25 +298,7 @@ def show_config(config: Path, /, *, cfg_options: CfgOptions = []) -> None:  # no
     cfg_options
         Settings to change.
     """
-    from tpn.config import dump_config, load_config, parse_overrides
+    from tpn.compat import load_config
+    from tpn.config import dump_config, parse_overrides
 
     print(dump_config(load_config(config, parse_overrides(cfg_options))), end="")
-
-
-def console():
-    """Where progress and results go: the terminal, or plain lines in a pipe."""
-    from rich.console import Console
-
-    return Console()
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; a user's mistake ends in one message and status 2, never in a traceback."""
-    try:
-        app(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)

@@ -1,0 +1,85 @@
+"""Interleaved timing, a table of ratios against the first row, and a JSON record: what every benchmark shares."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+Run = Callable[[], float]
+"""Does the work once and returns the seconds it took."""
+
+
+def timed(work: Callable[[], Any]) -> Run:
+    """A run that calls `work` and measures it."""
+
+    def run() -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return run
+
+
+def interleave(runs: Mapping[str, Run], *, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every contender, A B C A B C …, so that a machine's moods fall on all alike; one round is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for index in range(rounds + 1):
+        for name, run in runs.items():
+            taken = run()
+            if index:
+                seconds[name].append(taken)
+    return seconds
+
+
+def matmul_peak(dtype: torch.dtype, *, size: int = 2048, rounds: int = 7) -> float:
+    """FLOP/s of a square matrix product: what this machine reaches in practice, the best of some rounds."""
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    best = min(timed(lambda: a @ b)() for _ in range(rounds))
+    return 2 * size**3 / best
+
+
+def report(
+    title: str,
+    seconds: Mapping[str, list[float]],
+    *,
+    columns: Mapping[str, Callable[[str, float], str]],
+    out: Path | None,
+) -> dict[str, Any]:
+    """Print medians, their ratio to the first row and the given columns of (name, median); write all of it to `out`."""
+    baseline = statistics.median(next(iter(seconds.values())))
+    table = Table(title=f"{title}\n{machine()}", title_justify="left")
+    for heading in ["", "median", "min", "ratio", *columns]:
+        table.add_column(heading, justify="right" if heading else "left")
+    rows = []
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        extra = {heading: column(name, median) for heading, column in columns.items()}
+        table.add_row(
+            name, f"{median * 1e3:.1f} ms", f"{min(values) * 1e3:.1f} ms", f"{baseline / median:.2f}x", *extra.values()
+        )
+        rows.append({"name": name, "median_s": median, "min_s": min(values), "ratio": baseline / median, **extra})
+    Console().print(table)
+    record = {"title": title, "date": str(date.today()), "machine": machine(), "rows": rows}
+    if out is not None:
+        out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return record
+
+
+def machine() -> str:
+    """The processor, the threads and the versions a figure depends on."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        processor = names[0] if names else processor
+    return f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}"

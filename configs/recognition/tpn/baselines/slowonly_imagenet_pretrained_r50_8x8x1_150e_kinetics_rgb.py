@@ -1,0 +1,12 @@
+"""The paper's baseline: SlowOnly ResNet-50 without TPN, from ImageNet weights: 8 frames, every 8th, of Kinetics-400.
+
+Published: 74.9 % top-1, 10 clips x 3 crops, mirrored too (the paper's authors, MODELZOO.md of decisionforce/TPN).
+
+    python tools/train.py \
+        configs/recognition/tpn/baselines/slowonly_imagenet_pretrained_r50_8x8x1_150e_kinetics_rgb.py \
+        --validate --seed 0 --deterministic
+"""
+
+_base_ = "../tpn_imagenet_pretrained_slowonly_r50_8x8x1_150e_kinetics_rgb.py"
+
+model = dict(neck=None)

@@ -1,0 +1,12 @@
+"""The paper's baseline: TSM ResNet-50 ('inplace' shift) without TPN, from ImageNet weights: Something-Something V1.
+
+Published: 48.2 % top-1, 2 clips x 3 crops (the paper's authors, MODELZOO.md of decisionforce/TPN).
+
+    python tools/train.py \
+        configs/recognition/tpn/baselines/tsm_inplace_r50_1x1x8_150e_sthv1_rgb.py \
+        --validate --seed 0 --deterministic
+"""
+
+_base_ = "../tpn_tsm_inplace_r50_1x1x8_150e_sthv1_rgb.py"
+
+model = dict(neck=None)

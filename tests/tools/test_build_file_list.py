@@ -1,0 +1,131 @@
+"""build_file_list.py writes lists at MMAction2's places, which training reads back."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tpn.data.annotations import read_list
+
+SCRIPT = "data/build_file_list.py"
+
+
+@pytest.fixture
+def sthv1(tmp_path, monkeypatch) -> None:
+    """data/sthv1 with annotations of 10 training videos, of which the last is not there, 1 to 9 frames each."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("data/sthv1/annotations")
+    folder.mkdir(parents=True)
+    (folder / "something-something-v1-labels.csv").write_text("Holding\nTearing\n")
+    names = [f"{i};{'Holding' if i % 3 else 'Tearing'}" for i in range(1, 11)]
+    (folder / "something-something-v1-train.csv").write_text("\n".join(names))
+    for i in range(1, 10):
+        frames = Path(f"data/sthv1/rawframes/{i}")
+        frames.mkdir(parents=True)
+        for number in range(1, i + 1):
+            (frames / f"{number:05}.jpg").touch()
+
+
+LINES = [f"{i} {i} {0 if i % 3 else 1}" for i in range(1, 10)]
+LIST = Path("data/sthv1/sthv1_train_list_rawframes.txt")
+
+
+def test_mmaction2s_command_for_sthv1_writes_its_list(tool, sthv1):
+    outcome = tool(SCRIPT, "sthv1", "data/sthv1/rawframes/", "--rgb-prefix", "0", "--num-split", 1, "--level", 1,
+                   "--subset", "train", "--format", "rawframes")  # fmt: skip
+    assert LIST.read_text().splitlines() == LINES
+    assert outcome == (
+        0,
+        f"{LIST}: 9 videos, 2 classes\n1 of 10 videos are not in data/sthv1/rawframes, the first is 10\n",
+        "",
+    )
+    assert len(read_list(LIST, data_prefix="data/sthv1/rawframes", format="rawframes", num_classes=2)) == 9
+
+
+def test_shuffled_list_is_that_of_the_seed(tool, sthv1):
+    arguments = [SCRIPT, "sthv1", "data/sthv1/rawframes", "--rgb-prefix", "0", "--level", "1"]
+    assert tool(*arguments, "--shuffle", "--seed", 7).out.startswith("Set random seed to 7\n")
+    expected = LINES.copy()
+    random.seed(7)  # as MMAction2 does
+    random.shuffle(expected)
+    assert LIST.read_text().splitlines() == expected != LINES
+
+
+def test_json_list_is_read_back_as_the_text_list(tool, sthv1):
+    arguments = [SCRIPT, "sthv1", "data/sthv1/rawframes", "--rgb-prefix", "0", "--level", "1"]
+    tool(*arguments)
+    tool(*arguments, "--output-format", "json", "--out-root-path", "elsewhere/")
+    path = Path("elsewhere/sthv1/sthv1_train_list_rawframes.json")
+    assert json.loads(path.read_text())[2] == {"frame_dir": "3", "total_frames": 3, "label": [1]}
+    options = {"data_prefix": "data/sthv1/rawframes", "format": "rawframes", "num_classes": 2}
+    assert read_list(path, **options) == read_list(LIST, **options)
+
+
+def test_prefix_that_no_frame_has_writes_no_list(tool, sthv1):
+    outcome = tool(SCRIPT, "sthv1", "data/sthv1/rawframes", "--level", 1)
+    assert outcome.code == 2
+    assert "data/sthv1/rawframes/1 holds no frame whose name begins with 'img_'" in outcome.err
+    assert not LIST.exists()
+
+
+def test_kinetics_videos_are_found_in_folders_with_spaces(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("data/kinetics400/annotations")
+    folder.mkdir(parents=True)
+    for split in ("train", "val"):
+        text = "label,youtube_id,time_start,time_end,split\nair drumming,xyz,1,11,x\n"
+        (folder / f"kinetics_{split}.csv").write_text(text)
+    video = Path("data/kinetics400/videos_val/air drumming/xyz_000001_000011.mp4")
+    video.parent.mkdir(parents=True)
+    video.touch()
+    tool(SCRIPT, "kinetics400", "data/kinetics400/videos_val/", "--level", 2, "--format", "videos", "--num-split", 1,
+         "--subset", "val", "--shuffle")  # fmt: skip
+    path = Path("data/kinetics400/kinetics400_val_list_videos.txt")
+    assert path.read_text() == "air drumming/xyz_000001_000011.mp4 0\n"
+    [record] = read_list(path, data_prefix="data/kinetics400/videos_val", format="videos", num_classes=1)
+    assert Path(record.path) == video
+
+
+def test_own_videos_keep_their_labels_from_list_to_list(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("train/jump/1.mp4", "train/run/2.mp4", "train/swim/3.mp4", "val/swim/4.mp4", "odd/fly/5.mp4"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    for subset in ("train", "val"):
+        assert tool(SCRIPT, "folders", subset, "--format", "videos", "--subset", subset).code == 0
+    assert Path("data/folders/labels.txt").read_text() == "jump\nrun\nswim\n"
+    assert Path("data/folders/folders_train_list_videos.txt").read_text() == "jump/1.mp4 0\nrun/2.mp4 1\nswim/3.mp4 2\n"
+    assert Path("data/folders/folders_val_list_videos.txt").read_text() == "swim/4.mp4 2\n"
+    outcome = tool(SCRIPT, "folders", "odd", "--format", "videos")
+    assert outcome.code == 2
+    assert "the folder fly is none of the 3 classes of data/folders/labels.txt" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ucf101", "x"], "kinetics400"),
+        (["sthv1", "data/sthv1/rawframes", "--num-split", "3"], "--num-split 3: sthv1 has one split"),
+        (["sthv1", "gone"], "there is no folder gone"),
+        (
+            ["sthv1", "data/sthv1/rawframes", "--level", "1", "--subset", "val"],
+            "something-something-v1-validation.csv cannot",
+        ),
+        (["folders", "data/sthv1/rawframes", "--level", "1"], "folders are the classes"),
+    ],
+)
+def test_mistakes_are_named(tool, sthv1, arguments, message, capfd):
+    outcome = tool(SCRIPT, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err + outcome.out + "".join(capfd.readouterr())
+
+
+def test_flags_without_effect_warn(tool, sthv1):
+    outcome = tool(SCRIPT, "sthv1", "data/sthv1/rawframes", "--rgb-prefix", "0", "--level", 1, "--flow-x-prefix", "x_",
+                   "--seed", 3)  # fmt: skip
+    assert outcome.code == 0
+    assert [line.split(": ")[1] for line in outcome.err.splitlines()] == [
+        "--flow-x-prefix has no effect",
+        "--seed has no effect without --shuffle",
+    ]

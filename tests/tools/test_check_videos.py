@@ -1,0 +1,137 @@
+"""check_videos.py finds every video and every frame that training would stumble over, and deletes nothing unasked."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tpn.check import in_processes, some_frames
+from tpn.data.annotations import Record
+from tpn.data.sprites import write_video
+
+SCRIPT = "analysis/check_videos.py"
+FRAMES = np.random.default_rng(0).integers(256, size=(12, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> Callable[..., Path]:
+    """config(format, lines) writes a recipe with these lines as its training list; the tools run in its folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(format: str, *lines: str) -> Path:
+        Path("list.txt").write_text("".join(f"{line}\n" for line in lines))
+        Path("config.py").write_text(f"""
+model = dict(backbone=dict(type="ResNet3dSlowOnly"), cls_head=dict(num_classes=2))
+_split = dict(ann_file="list.txt", data_prefix="data")
+data = dict(format={format!r}, filename_tmpl="{{:05}}.jpg", clip_len=8, train=_split, val=_split, test=_split)
+lr_config = dict(policy="step", step=[1])
+total_epochs = 1
+""")
+        Path("data").mkdir(exist_ok=True)
+        return Path("config.py")
+
+    return write
+
+
+def damaged_videos() -> None:
+    """data/good.mp4, and beside it one that is cut off, one that is empty and one that is no video."""
+    write_video(Path("data/good.mp4"), FRAMES)
+    content = Path("data/good.mp4").read_bytes()
+    Path("data/cut.mp4").write_bytes(content[: len(content) // 2])
+    Path("data/empty.mp4").touch()
+    Path("data/text.mp4").write_text("no video")
+
+
+def test_sound_videos_are_counted(tool, config):
+    recipe = config("videos", "good.mp4 0", "good.mp4 1")
+    damaged_videos()
+    Path("invalid-video.txt").write_text("of an earlier check")
+    assert tool(SCRIPT, recipe).out == "Checked 2 videos, none are corrupted/missing\n"
+    assert not Path("invalid-video.txt").exists()
+
+
+def test_bad_videos_are_named_counted_and_listed(tool, config):
+    recipe = config("videos", "good.mp4 0", "cut.mp4 1", "gone.mp4 0", "empty.mp4 1", "text.mp4 1")
+    damaged_videos()
+    lines = tool(SCRIPT, recipe, "--split", "val", "--num-processes", 2, "--output-file", "bad.txt").out.splitlines()
+    names = ["data/cut.mp4", "data/gone.mp4", "data/empty.mp4", "data/text.mp4"]
+    assert [line.split()[0].rstrip(":") for line in lines[:4]] == names
+    assert lines[4:] == ["Checked 5 videos, 4 are corrupted/missing.", "their paths are in bad.txt"]
+    assert Path("bad.txt").read_text().splitlines() == names
+    assert all(Path(name).exists() for name in names if "gone" not in name), "nothing is deleted unless asked for"
+
+
+def test_corrupted_videos_are_deleted_on_request_and_named(tool, config):
+    recipe = config("videos", "good.mp4 0", "cut.mp4 1", "gone.mp4 0", "cut.mp4 1")
+    damaged_videos()
+    out = tool(SCRIPT, recipe, "--remove-corrupted-videos").out
+    assert out.endswith("Start deleting corrupted videos\ndeleted data/cut.mp4\nDeleted 1 corrupted videos.\n")
+    assert {path.name for path in Path("data").iterdir()} == {"good.mp4", "empty.mp4", "text.mp4"}
+
+
+def frame_folder(name: str, numbers: range) -> None:
+    folder = Path("data", name)
+    folder.mkdir()
+    for number in numbers:
+        cv2.imwrite(str(folder / f"{number:05}.jpg"), FRAMES[0])
+
+
+def test_missing_frames_of_folders_are_named(tool, config):
+    recipe = config("rawframes", "good 5 0", "some 7 0", "many 9 0", "gone 5 0", "torn 4 1")
+    frame_folder("good", range(1, 6))
+    frame_folder("some", range(3, 8))
+    frame_folder("many", range(9, 10))
+    frame_folder("torn", range(1, 5))
+    Path("data/torn/00004.jpg").write_bytes(Path("data/torn/00001.jpg").read_bytes()[:20])
+    lines = tool(SCRIPT, recipe).out.splitlines()
+    assert lines[0] == "data/some lacks 00001.jpg, 00002.jpg; extract the frames again"
+    assert lines[1].startswith(
+        "data/many lacks 00001.jpg, 00002.jpg, 00003.jpg, 00004.jpg, 00005.jpg, … (8 of 9 frames)"
+    )
+    assert lines[2].startswith("data/gone: the folder of frames cannot be read")
+    assert lines[3].startswith("data/torn/00004.jpg is not an image")
+    assert lines[4] == "Checked 5 videos, 4 are corrupted/missing."
+
+
+def test_folders_of_frames_are_never_deleted(tool, config):
+    recipe = config("rawframes", "good 5 0")
+    outcome = tool(SCRIPT, recipe, "--remove-corrupted-videos")
+    assert outcome.code == 2
+    assert "deletes video files only" in outcome.err
+
+
+def test_flags_without_effect_warn(tool, config):
+    recipe = config("videos", "good.mp4 0")
+    damaged_videos()
+    outcome = tool(SCRIPT, recipe, "--decoder", "decord", "--options", "a=1")
+    assert outcome.code == 0
+    assert [line.split(":")[1] for line in outcome.err.splitlines()] == [
+        " --decoder has no effect",
+        " --options has no effect",
+    ]
+    assert tool(SCRIPT, recipe, "--decoder", "pyav").err == ""
+
+
+def crash_at_five(record: Record) -> str | None:
+    if record.path == "5":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return None if record.label else record.path
+
+
+def test_video_that_crashes_its_process_is_found_out():
+    records = [Record(str(i), i % 2, None) for i in range(12)]
+    problems = list(in_processes(crash_at_five, records, processes=2))
+    assert problems[5] == "5 makes the decoder crash; re-encode the file or take it off the list"
+    assert problems[:5] + problems[6:] == ["0", None, "2", None, "4", "6", None, "8", None, "10", None]
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 1000])
+def test_first_last_and_frames_in_between_are_decoded(num_frames):
+    frames = some_frames(num_frames)
+    assert frames[0] == 0 and frames[-1] == num_frames - 1
+    assert frames == sorted(set(frames))
+    assert len(frames) == min(num_frames, 5)

@@ -1,0 +1,8 @@
+"""`tpn evaluate` at MMAction2's path."""
+
+import sys
+
+from tpn.cli import main
+
+if __name__ == "__main__":
+    main(["evaluate", *sys.argv[1:]])

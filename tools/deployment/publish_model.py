@@ -1,0 +1,8 @@
+"""`tpn publish-model` at MMAction2's path."""
+
+import sys
+
+from tpn.cli import main
+
+if __name__ == "__main__":
+    main(["publish-model", *sys.argv[1:]])

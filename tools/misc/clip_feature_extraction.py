@@ -1,0 +1,8 @@
+"""`tpn features` at MMAction2's path."""
+
+import sys
+
+from tpn.cli import main
+
+if __name__ == "__main__":
+    main(["features", *sys.argv[1:]])

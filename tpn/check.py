@@ -1,0 +1,173 @@
+"""The videos of a list checked before they are needed: each opened and, in part, decoded, by several processes."""
+
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from rich.console import Console
+
+from tpn.config import Config
+from tpn.data.annotations import Record, read_list
+from tpn.data.decode import VideoFile
+from tpn.data.frames import FrameFolder
+from tpn.engine.progress import ProgressBar, print_line
+from tpn.engine.results import write_atomically
+from tpn.errors import DataError, UserError
+
+Split = Literal["train", "val", "test"]
+SHOWN_NAMES = 5
+
+
+def run_check(
+    config: Config, split: Split, *, output_file: Path, processes: int, remove: bool, console: Console
+) -> list[str]:
+    """Check the videos of a list, name the bad ones with the reason, write their paths to `output_file`.
+
+    Args:
+        remove: delete the bad video files.
+    Returns:
+        the paths of the bad ones.
+    Raises:
+        UserError: the list cannot be read, `output_file` not be written, or folders of frames were to be deleted.
+    """
+    data = config.data
+    settings = {"train": data.train, "val": data.val, "test": data.test}[split]
+    if remove and data.format == "rawframes":
+        raise UserError("--remove-corrupted-videos deletes video files only; delete folders of frames yourself")
+    records = read_list(
+        settings.ann_file,
+        data_prefix=settings.data_prefix,
+        format=data.format,
+        num_classes=config.model.cls_head.num_classes,
+        check_files=False,
+    )
+    bad: list[str] = []
+    with ProgressBar(len(records), console=console, description="check", unit="video") as bar:
+        for record, problem in check_records(
+            records, filename_tmpl=data.filename_tmpl, start_index=data.start_index, processes=processes
+        ):
+            if problem is not None:
+                bad.append(record.path)
+                print_line(problem, console)
+            bar.advance()
+    output_file.unlink(missing_ok=True)
+    if not bad:
+        print_line(f"Checked {len(records)} videos, none are corrupted/missing", console)
+        return bad
+    write_atomically(output_file, "".join(f"{path}\n" for path in bad).encode())
+    print_line(f"Checked {len(records)} videos, {len(bad)} are corrupted/missing.", console)
+    print_line(f"their paths are in {output_file}", console)
+    if remove:
+        delete(bad, console)
+    return bad
+
+
+def delete(paths: Sequence[str], console: Console) -> None:
+    """Delete those of the files that are there, and name them."""
+    print_line("Start deleting corrupted videos", console)
+    files = [path for path in map(Path, dict.fromkeys(paths)) if path.is_file()]
+    for path in files:
+        path.unlink()
+        print_line(f"deleted {path}", console)
+    print_line(f"Deleted {len(files)} corrupted videos.", console)
+
+
+def check_records(
+    records: Sequence[Record], *, filename_tmpl: str, start_index: int, processes: int
+) -> Iterator[tuple[Record, str | None]]:
+    """Each record and what is wrong with it, None where nothing is, in the order of the list.
+
+    Of a video the first, the last and three random frames are decoded; of a folder of frames the missing files are
+    named, too. A video that makes its process crash is found out and does not stop the others.
+    """
+    check = partial(find_problem, filename_tmpl=filename_tmpl, start_index=start_index)
+    return zip(records, in_processes(check, records, processes=processes), strict=True)
+
+
+def find_problem(record: Record, *, filename_tmpl: str, start_index: int) -> str | None:
+    """What is wrong with a video or a folder of frames, in one sentence that names it; None if nothing is."""
+    try:
+        if record.num_frames is None:
+            with VideoFile(record.path) as video:
+                video.read(some_frames(len(video)))
+            return None
+        check_frame_files(record, filename_tmpl=filename_tmpl, start_index=start_index)
+        folder = FrameFolder(
+            record.path, num_frames=record.num_frames, filename_tmpl=filename_tmpl, start_index=start_index
+        )
+        folder.read(some_frames(len(folder)))
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def some_frames(num_frames: int) -> list[int]:
+    """The first, the last and three random frames in between, the same ones in every run."""
+    between = np.random.default_rng(num_frames).permutation(num_frames - 2)[:3] + 1 if num_frames > 2 else []
+    return sorted({0, num_frames - 1, *map(int, between)})
+
+
+def check_frame_files(record: Record, *, filename_tmpl: str, start_index: int) -> None:
+    """Raise DataError unless the folder has all the frames that the list promises."""
+    assert record.num_frames is not None
+    try:
+        with os.scandir(record.path) as entries:
+            present = {entry.name for entry in entries}
+    except OSError as error:
+        raise DataError(f"{record.path}: the folder of frames cannot be read ({error.strerror})") from None
+    names = [filename_tmpl.format(start_index + number) for number in range(record.num_frames)]
+    if missing := [name for name in names if name not in present]:
+        more = f", … ({len(missing)} of {len(names)} frames)" if len(missing) > SHOWN_NAMES else ""
+        raise DataError(f"{record.path} lacks {', '.join(missing[:SHOWN_NAMES])}{more}; extract the frames again")
+
+
+# ------------------------------------------------------------------------------------------------------ the processes
+
+
+def in_processes(
+    check: Callable[[Record], str | None], records: Sequence[Record], *, processes: int
+) -> Iterator[str | None]:
+    """check(record) of each record, in order, by several processes; what kills a process counts as a problem."""
+    done = 0
+    while done < len(records):
+        pool = start_pool(processes)
+        try:
+            for problem in pool.map(check, records[done:]):
+                yield problem
+                done += 1
+        except BrokenProcessPool:  # it tells only that one of the records being checked was to blame
+            for record in itertools.islice(records, done, done + 2 * processes):
+                yield alone(check, record)
+                done += 1
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def alone(check: Callable[[Record], str | None], record: Record) -> str | None:
+    """check(record) in a process of its own."""
+    with start_pool(1) as pool:
+        try:
+            return pool.submit(check, record).result()
+        except BrokenProcessPool:
+            return f"{record.path} makes the decoder crash; re-encode the file or take it off the list"
+
+
+def start_pool(processes: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=start_process)
+
+
+def start_process() -> None:
+    """One thread, since the processes fill the cores; Ctrl-C is for the main process to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)

@@ -1,0 +1,50 @@
+"""The command's frame: the app, the types its options share, and what becomes of a mistake."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+
+import tpn
+from tpn.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = App(
+    name="tpn",
+    help="Temporal Pyramid Network for action recognition in video. Start with `tpn demo`.",
+    version=tpn.__version__,
+    help_format="markdown",
+    suppress_keyboard_interrupt=False,  # `main` answers it
+)
+
+Many = Parameter(consume_multiple=True, negative="", show_default=False)
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+CfgOptions = Annotated[list[str], Many]
+Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**32))]
+Device = Literal["cpu", "cuda"] | None
+Metric = Literal["top_k_accuracy", "mean_class_accuracy"]
+
+
+def console() -> "Console":
+    """Where progress and results go: the terminal, or plain lines in a pipe."""
+    from rich.console import Console
+
+    return Console()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake ends in one message and status 2, never in a traceback."""
+    try:
+        app(arguments, exit_on_error=False)
+    except CycloptsError:  # it has said what is wrong with the arguments
+        sys.exit(2)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
