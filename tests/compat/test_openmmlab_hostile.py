@@ -81,7 +81,7 @@ def places(value):
 
 
 @given(name=st.sampled_from(["tpn/tpn_kinetics.py", "tpn/tpn_sthv1.py", "v1/tpn_kinetics.py"]), data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_file_says_is_a_config_or_a_config_error(mmaction2, name, data):
     """A few values of a good config become junk, or are gone."""
     section = copy.deepcopy(read_config_file(mmaction2.folder / name))

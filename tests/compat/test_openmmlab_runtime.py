@@ -127,6 +127,14 @@ def test_tsms_constructor_is_our_policies(mmaction2):
     assert mmaction2.load(V1).optimizer.policies == "tsm_fc_lr5"
 
 
+def test_a_floor_of_the_rate_that_differs_by_group_is_refused(mmaction2):
+    constructor = "constructor='TSMOptimizerConstructor', paramwise_cfg=dict(fc_lr5=True)"
+    mmaction2.change(KINETICS, ("type='SGD',", f"type='SGD', {constructor},"),
+                     (SCHEDULE, "lr_config = dict(policy='CosineAnnealing', min_lr=0.001)"))  # fmt: skip
+    assert "ends at 0.001, only at 0 with TSM's constructor" in mmaction2.problems(KINETICS)[0]
+    mmaction2.load(KINETICS, "lr_config.min_lr=0")
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -84,6 +84,7 @@ def translate_sections(translation: Translation, section: Section, keys: set[str
         openmmlab_v1.translate_data(config, kind, num_classes)
         openmmlab_v1.translate_runtime(config, batch_size=batch_size)
     complete_views(translation)
+    check_floor(translation)
 
 
 def adopt_test_cfg(section: Section) -> None:
@@ -121,6 +122,14 @@ def complete_views(translation: Translation) -> None:
     test = data.get("test", Section())
     if "data.crop_size" not in facts and "crop_size" in test:
         translation.put("data.crop_size", test["crop_size"], translation.path)
+
+
+def check_floor(translation: Translation) -> None:
+    """A cosine that ends above zero ends there for every group of parameters in the reference, in proportion here."""
+    optimizer, schedule = (translation.settings.get(name, Section()) for name in ("optimizer", "lr_config"))
+    if schedule.get("min_lr") and optimizer.get("policies", "uniform") != "uniform":
+        value = shown(schedule["min_lr"])
+        translation.problem(schedule.lines["min_lr"], "lr_config", f"ends at {value}, only at 0 with TSM's constructor")
 
 
 # ------------------------------------------------------------------------------------------------------ the file's keys
