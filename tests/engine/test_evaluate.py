@@ -16,7 +16,7 @@ from tpn.data.dataset import VideoDataset, build_dataset
 from tpn.engine import evaluate
 from tpn.engine.evaluate import Scorer, build_scorer, in_list_order
 from tpn.engine.results import read_results
-from tpn.models.recognizer import build_recognizer
+from tpn.models.recognizer import Recognizer, build_recognizer
 from tpn.predict import predict
 
 CPU = torch.device("cpu")
@@ -37,9 +37,14 @@ def config(recipe) -> Config:
 
 
 @pytest.fixture
-def scorer(config, trained, single_thread) -> Scorer:
+def model(config, trained, single_thread) -> Recognizer:
     model = build_recognizer(config.model)
     load_checkpoint(model, trained / "epoch_3.pth")
+    return model
+
+
+@pytest.fixture
+def scorer(model, config) -> Scorer:
     return build_scorer(model, config, CPU)
 
 
@@ -90,13 +95,13 @@ def test_scores_come_in_list_order_and_none_is_missing_or_double():
 
 
 @pytest.mark.parametrize("average_clips", ["prob", "score"])
-def test_scores_are_the_mean_over_views_of_probabilities_or_of_logits(config, scorer, average_clips):
+def test_scores_are_the_mean_over_views_of_probabilities_or_of_logits(config, model, average_clips):
     views = views_of(config, 3)
     with torch.no_grad():
-        logits = scorer.model.eval()(normalize(views[0], mean=config.data.mean, std=config.data.std)).numpy()  # (V, 6)
+        logits = model.eval()(normalize(views[0], mean=config.data.mean, std=config.data.std)).numpy()  # (V, 6)
     exponentials = np.exp(logits.astype(np.float64))
     expected = exponentials / exponentials.sum(axis=1, keepdims=True) if average_clips == "prob" else logits
-    scorer = build_scorer(scorer.model, with_average(config, average_clips), CPU)
+    scorer = build_scorer(model, with_average(config, average_clips), CPU)
     np.testing.assert_allclose(scorer(views)[0].numpy(), expected.mean(axis=0), rtol=1e-5, atol=1e-7)
 
 

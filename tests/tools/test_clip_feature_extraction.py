@@ -46,7 +46,7 @@ def test_features_are_the_last_layers_input(tool, recipe, checkpoint, video_list
     views = torch.stack([build_dataset(config, "test", seed=0)[0, index].views for index in (4, 0)])
     scorer = build_scorer(model, config.model_copy(), torch.device("cpu"))
     seen = []
-    model.cls_head.fc_cls.register_forward_hook(lambda layer, inputs, logits: seen.append(inputs[0]))
+    scorer.model.cls_head.fc_cls.register_forward_hook(lambda layer, inputs, logits: seen.append(inputs[0]))
     scorer(views)
     expected = torch.cat(seen).reshape(2, 2, 256).mean(dim=1)  # two videos of two views
     np.testing.assert_allclose(features[[0, 2]], expected.numpy(), rtol=1e-4, atol=1e-6)

@@ -11,8 +11,9 @@ from tpn.config import Config
 from tpn.data.augment import color_jitter, normalize
 from tpn.data.dataset import VideoDataset
 from tpn.data.loader import build_eval_loader
-from tpn.engine.distributed import World, gathered, share_buffers
+from tpn.engine.distributed import World, gathered
 from tpn.engine.progress import ProgressBar
+from tpn.models.optimize import optimize
 from tpn.models.recognizer import Recognizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -22,9 +23,10 @@ CUDA_SHARE = 0.6  # of the GPU memory free when the first chunk starts
 
 @dataclass(frozen=True)
 class Scorer:
-    """A recognizer with everything that decides its scores for given views."""
+    """A recognizer in its inference form, with everything that decides its scores for given views."""
 
     model: Recognizer
+    """As `optimize` makes it, of `dtype` and on `device`."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     average_clips: str
@@ -35,7 +37,6 @@ class Scorer:
     @torch.inference_mode()
     def __call__(self, views: Tensor) -> Tensor:
         """Views (B, V, T, H, W, 3) uint8 -> scores (B, num_classes) float32 on the CPU."""
-        self.model.eval()
         b, v = views.shape[:2]
         flat = views.flatten(0, 1)  # (B*V, T, H, W, 3)
         logits = torch.cat([self.logits(chunk) for chunk in flat.split(self.views_per_chunk(flat.shape))])
@@ -45,8 +46,7 @@ class Scorer:
     def logits(self, views: Tensor) -> Tensor:
         """(n, T, H, W, 3) uint8 -> (n, num_classes) float32."""
         clips = normalize(views.to(self.device, non_blocking=True), mean=self.mean, std=self.std)  # (n, 3, T, H, W)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            return self.model(clips).float()
+        return self.model(clips.to(self.dtype)).float()
 
     def views_per_chunk(self, shape: torch.Size) -> int:
         """How many views (n, T, H, W, 3) fit into memory at once; it changes the speed, not the scores."""
@@ -60,12 +60,14 @@ class Scorer:
 
 
 def build_scorer(model: Recognizer, config: Config, device: torch.device) -> Scorer:
+    """A scorer of the model as it is now: what is trained later does not change its scores."""
+    dtype = DTYPES[config.dtype]
     return Scorer(
-        model=model,
+        model=optimize(model, dtype=dtype),
         mean=config.data.mean,
         std=config.data.std,
         average_clips=config.evaluation.average_clips,
-        dtype=DTYPES[config.dtype],
+        dtype=dtype,
         device=device,
     )
 
@@ -87,7 +89,6 @@ def score_dataset(
     Raises:
         DataError: a video cannot be read; named.
     """
-    share_buffers(scorer.model, world)
     loader = build_eval_loader(dataset, batch_size=batch_size, workers=workers, rank=world.rank, world_size=world.size)
     scores: dict[int, np.ndarray] = {}
     with ProgressBar(len(dataset), console=console, description=title, enabled=world.is_main) as bar:

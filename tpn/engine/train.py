@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from tpn.config.settings import TSMBackbone
 from tpn.data.augment import prepare_clips
 from tpn.engine.checkpoint import link_latest, save_checkpoint
-from tpn.engine.distributed import maximum
+from tpn.engine.distributed import maximum, share_buffers
 from tpn.engine.evaluate import DTYPES, build_scorer, score_dataset
 from tpn.engine.log import RecentMeans
 from tpn.engine.optim import hits, learning_rate, recognition_losses, set_learning_rate
@@ -138,6 +138,7 @@ def validate(run: Run) -> None:
     """Score the validation videos, log the metrics, and keep the checkpoint that is best by the first of them."""
     config, state = run.config, run.state
     assert run.val_set is not None
+    share_buffers(state.model, run.world)  # each process has statistics of its own videos
     with reference_classifier(run):
         scores = score_dataset(
             build_scorer(state.model, config, run.world.device),
