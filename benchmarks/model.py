@@ -40,10 +40,10 @@ def main() -> None:
     peer = mmaction2(options.recipe, shape=reference_shape(clips, options.recipe), mode="test")
     runs = {"MMAction2 0.24.1": peer, **runs} if peer else runs
 
-    flops = 2 * count_flops(model, tuple(clips.shape[1:])) * options.views
+    flops = 2 * count_flops(model, tuple(clips.shape))
     peak = matmul_peak(torch.float32, size=512 if options.quick else 2048)
     report(
-        f"{options.recipe}, {options.views} view(s) of {config.frames_per_view} x {size} x {size}, {flops / 1e9:.1f} GFLOP",
+        f"{options.recipe}, {flops / 1e9:.1f} GFLOP: {options.views} x {config.frames_per_view} x {size} x {size}",
         interleave(runs, rounds=rounds),
         columns={
             "views/s": lambda name, median: f"{options.views / median:.2f}",

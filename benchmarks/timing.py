@@ -29,7 +29,7 @@ def timed(work: Callable[[], Any]) -> Run:
 
 
 def interleave(runs: Mapping[str, Run], *, rounds: int) -> dict[str, list[float]]:
-    """Seconds of every contender, A B C A B C …, so that a machine's moods fall on all alike; one round is not counted."""
+    """Seconds of every contender, A B C A B C …: a machine's moods fall on all alike. Round one does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for index in range(rounds + 1):
         for name, run in runs.items():

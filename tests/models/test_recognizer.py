@@ -7,7 +7,6 @@ from tpn.config.settings import Head, Model, Neck, SlowOnlyBackbone, TSMBackbone
 from tpn.models.layers import SpatialConv, TemporalConv, TemporalShift, fold_space, fold_time
 from tpn.models.recognizer import build_recognizer
 
-
 CASCADE = Neck()
 
 

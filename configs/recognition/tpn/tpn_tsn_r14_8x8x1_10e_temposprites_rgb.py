@@ -4,7 +4,7 @@ Each class is another one played backwards, so a network that cannot see the ord
 backbone alone cannot: whatever exceeds 50 % is the pyramid's. Two CPU cores train it in about a minute.
 
     tpn demo
-    python tools/train.py configs/recognition/tpn/tpn_tsn_r14_8x8x1_10e_temposprites_rgb.py --validate  # once it has run
+    python tools/train.py configs/recognition/tpn/tpn_tsn_r14_8x8x1_10e_temposprites_rgb.py --validate
 """
 
 model = dict(
