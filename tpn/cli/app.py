@@ -1,5 +1,6 @@
 """The command's frame: the app, the types its options share, and what becomes of a mistake."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -38,6 +39,9 @@ def console() -> "Console":
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake ends in one message and status 2, never in a traceback."""
+    # Before torch is imported: its threads then sleep between two operations. By default they spin, and where others
+    # want the cores too (data workers, another process) everything gets several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(arguments, exit_on_error=False)
     except CycloptsError:  # it has said what is wrong with the arguments
