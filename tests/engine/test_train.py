@@ -58,9 +58,10 @@ def test_resumed_run_says_where_it_goes_on(trained, train, text_log):
                                                                          "Epoch [3][4"]  # fmt: skip
 
 
-def test_finished_run_that_is_resumed_trains_no_further(trained, train):
+def test_finished_run_that_is_resumed_trains_no_further_and_says_so(trained, train, text_log):
     resumed = train("--resume-from", trained / "epoch_3.pth")
     assert not list(resumed.glob("*.pth"))
+    assert any("total_epochs=3 are trained: nothing is left to do" in line for line in text_log(resumed))
 
 
 # ------------------------------------------------------------------------------------------------------- the processes
@@ -142,6 +143,20 @@ def test_autoscaled_rate_is_linear_in_the_batch_and_follows_the_steps(train, dia
     run = train("--autoscale-lr", optimizer__lr_batch_size=16, lr_config="dict(policy='step',step=[2],_delete_=True)")
     assert [row["lr"] for row in diary(run).train] == pytest.approx([0.0125] * 8 + [0.00125] * 4)
     assert "lr 0.05 is for 16 videos a step; scaled to 0.0125 for 4" in text_log(run)
+
+
+def test_resumed_run_keeps_its_scaled_rate(train, diary, text_log, tmp_path):
+    first = train("--autoscale-lr", work_dir=tmp_path / "first", optimizer__lr_batch_size=16, total_epochs=2)
+    resume = ("--resume-from", first / "epoch_1.pth")
+    run = train(*resume, work_dir=tmp_path / "second", optimizer__lr_batch_size=16, total_epochs=2)
+    assert "lr 0.05 is for 16 videos a step; scaled to 0.0125 for 4" in text_log(run)
+    assert [row["lr"] for row in diary(run).train] == [row["lr"] for row in diary(first).train if row["epoch"] == 2]
+
+
+def test_run_folder_of_an_earlier_run_is_remarked_on(train, text_log, tmp_path):
+    train(work_dir=tmp_path, total_epochs=1)
+    train(work_dir=tmp_path, total_epochs=1)
+    assert sum("holds an earlier run (epoch_1.pth" in line for line in text_log(tmp_path)) == 1
 
 
 def test_rate_for_another_batch_is_kept_but_remarked_on(train, diary, text_log):

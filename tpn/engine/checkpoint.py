@@ -23,6 +23,8 @@ class TrainState:
     scaler: torch.amp.GradScaler
     seed: int
     """Of weights, data order, augmentation and dropout."""
+    autoscale_lr: bool = False
+    """Whether the learning rate follows the videos of one step (the linear scaling rule)."""
     epoch: int = 0
     """Epochs completed."""
     step: int = 0
@@ -36,6 +38,7 @@ def save_checkpoint(state: TrainState, path: Path, *, meta: Mapping[str, Any]) -
     checkpoint = {
         "meta": {
             **meta,
+            "autoscale_lr": state.autoscale_lr,
             "epoch": state.epoch,
             "iter": state.step,
             "time": time.asctime(),
@@ -68,7 +71,7 @@ def link_latest(path: Path) -> None:
 
 
 def resume(state: TrainState, path: Path) -> None:
-    """Restore weights, optimizer, seed and position from a checkpoint of this project.
+    """Restore weights, optimizer, seed, scaling of the learning rate and position from a checkpoint of this project.
 
     Raises:
         CheckpointError: the file is missing or damaged, of another network, or holds weights only.
@@ -90,6 +93,7 @@ def resume(state: TrainState, path: Path) -> None:
     if checkpoint.get("scaler"):
         state.scaler.load_state_dict(checkpoint["scaler"])
     state.epoch, state.step = meta["epoch"], meta["iter"]
+    state.autoscale_lr |= bool(meta.get("autoscale_lr"))
     if meta.get("seed") is not None:
         state.seed = meta["seed"]
     state.hook_msgs = dict(meta.get("hook_msgs") or {})

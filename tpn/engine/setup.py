@@ -65,13 +65,13 @@ def start_run(
         validate: score the validation videos on the way and keep the best checkpoint.
         seed: of weights, data order and augmentation; None keeps that of `resume_from`, or draws one.
         deterministic: two runs on the same machine are bitwise equal (on CUDA: where PyTorch has such kernels).
-        autoscale_lr: scale the learning rate to this run's batch (the linear scaling rule).
+        autoscale_lr: scale the learning rate to this run's batch (the linear scaling rule), as a run resumed may have.
         resume_from: a checkpoint of an earlier run of this config.
     Raises:
         UserError: data, weights or folder cannot be used.
     """
     make_deterministic(deterministic, world.device)
-    state = build_state(config, world, seed=seed, resume_from=resume_from)
+    state = build_state(config, world, seed=seed, autoscale_lr=autoscale_lr, resume_from=resume_from)
     train_set = build_dataset(config, "train", seed=state.seed)
     val_set = build_dataset(config, "val", seed=state.seed) if validate else None
     loader = build_train_loader(
@@ -95,7 +95,7 @@ def start_run(
         config=config,
         work_dir=work_dir,
         world=world,
-        lr=scaled_lr(config.optimizer, total_batch=total_batch) if autoscale_lr else config.optimizer.lr,
+        lr=scaled_lr(config.optimizer, total_batch=total_batch) if state.autoscale_lr else config.optimizer.lr,
         network=data_parallel(state.model, world),
         state=state,
         loader=loader,
@@ -130,7 +130,9 @@ def make_deterministic(deterministic: bool, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
-def build_state(config: Config, world: World, *, seed: int | None, resume_from: Path | None) -> TrainState:
+def build_state(
+    config: Config, world: World, *, seed: int | None, autoscale_lr: bool, resume_from: Path | None
+) -> TrainState:
     """Model, optimizer and gradient scaler: new, from `load_from`'s weights, or as a checkpoint left them."""
     first_seed = agreed_seed(seed, world)
     torch.manual_seed(first_seed)
@@ -139,7 +141,7 @@ def build_state(config: Config, world: World, *, seed: int | None, resume_from: 
     if resume_from is None and config.load_from is not None:
         load_checkpoint(model, config.load_from)
     scaler = torch.amp.GradScaler(world.device.type, enabled=config.dtype == "float16")
-    state = TrainState(model, build_optimizer(model, config.optimizer), scaler, first_seed)
+    state = TrainState(model, build_optimizer(model, config.optimizer), scaler, first_seed, autoscale_lr)
     if resume_from is not None:
         resume(state, resume_from)
     if seed is not None:
@@ -192,7 +194,12 @@ def write_start(run: Run, train_set: VideoDataset, *, deterministic: bool, total
             f"lr {settings.lr:g} is for {settings.lr_batch_size} videos a step, this run has {total_batch}: "
             f"the linear scaling rule says {linear:g} (--autoscale-lr)"
         )
+    older = sorted(run.work_dir.glob("epoch_*.pth"))
+    if older and not run.state.epoch:
+        log.info(f"{run.work_dir} holds an earlier run ({older[0].name} and others): its files will be overwritten")
     if run.state.epoch:
         log.info(f"resumed epoch {run.state.epoch}, iter {run.state.step}")
+    if run.state.epoch >= run.config.total_epochs:
+        log.info(f"all of total_epochs={run.config.total_epochs} are trained: nothing is left to do; raise it to go on")
     hook_msgs = {"hook_msgs": run.state.hook_msgs} if run.val_set else {}
     log.meta({key: meta[key] for key in ("env_info", "seed", "config_name", "work_dir")} | hook_msgs)
