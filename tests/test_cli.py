@@ -133,6 +133,7 @@ def test_control_c_ends_training_and_its_workers_with_130_and_no_traceback(recip
     with subprocess.Popen(
         [*map(str, command), "data.workers_per_gpu=2"], cwd=ROOT, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it
     ) as run:  # fmt: skip
         assert run.stdout is not None
         next(line for line in run.stdout if "Epoch [1][2/4]" in line)

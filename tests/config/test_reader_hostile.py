@@ -1,5 +1,6 @@
 """Hostile config files: each is refused at once, runs nothing, and opens no file but configs."""
 
+import codecs
 import os
 import sys
 import time
@@ -150,6 +151,7 @@ def _watch(event: str, arguments: tuple) -> None:
 @pytest.fixture(scope="module")
 def audit():
     """Python's own record of every file opened and every program started."""
+    codecs.lookup("utf-8-sig")  # Python reads a codec's own file when it is first used
     sys.addaudithook(_watch)
 
 
@@ -182,7 +184,7 @@ def test_a_hostile_file_is_refused_at_once_and_touches_nothing(hostile_folder, a
         watching = False
     assert time.process_time() - start < 1
     assert sorted(Path.cwd().iterdir()) == before
-    assert all(file.endswith(".py") for file in opened)
+    assert [file for file in opened if not file.endswith(".py")] == []
     assert len(str(error.value)) < 1000
 
 
