@@ -17,7 +17,7 @@ from tpn.models.optimize import optimize
 from tpn.models.recognizer import Recognizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CPU_BUDGET = 1 << 30  # bytes of activations per chunk of views: larger chunks are no faster on a CPU
+CPU_BUDGET = 1 << 30  # bytes of activations per chunk of views
 CUDA_SHARE = 0.6  # of the GPU memory free when the first chunk starts
 
 

@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from tpn.config.settings import TSMBackbone
 from tpn.data.augment import prepare_clips
+from tpn.data.loader import to_device
 from tpn.engine.checkpoint import link_latest, save_checkpoint
 from tpn.engine.distributed import maximum, share_buffers
 from tpn.engine.evaluate import DTYPES, build_scorer, score_dataset
@@ -69,15 +70,16 @@ def train_epoch(run: Run) -> None:
                 config.lr_config, lr=run.lr, progress=state.epoch + (step - 1) / steps, total_epochs=config.total_epochs
             )
             set_learning_rate(optimizer, lr)
+            batch = to_device(batch, world.device)
             clips = prepare_clips(
-                batch.views.to(world.device, non_blocking=True),
+                batch.views,
                 batch.flip,
                 batch.jitter_factors,
                 batch.jitter_order,
                 mean=config.data.mean,
                 std=config.data.std,
             ).flatten(0, 1)  # (B, 3, T, H, W)
-            labels = batch.label.to(world.device, non_blocking=True)  # (B,)
+            labels = batch.label  # (B,)
 
             # ---------------------------------------------------------------------------------- one optimisation step
             with torch.autocast(world.device.type, dtype=dtype, enabled=dtype != torch.float32):
