@@ -1,9 +1,11 @@
 """Runs MMAction2 0.24.1's own TPN in its own Python, on command: started by peers.py, knows nothing of tpn.
 
-Reads one JSON line with what to build, then one line per run; answers each with the seconds it took.
+Reads one JSON line with what to build, then one line per run; answers each with the seconds it took, and
+`memory` with the process's memory in MiB: at its peak, and before the first run.
 """
 
 import json
+import resource
 import sys
 import time
 import types
@@ -12,7 +14,9 @@ import warnings
 import numpy as np
 
 warnings.simplefilter("ignore")
-np.int, np.float, np.bool = int, float, bool  # removed from NumPy since
+np.int, np.float = int, float  # removed from NumPy since
+if not hasattr(np, "bool"):  # removed, and come back in NumPy 2
+    np.bool = bool
 sys.modules.setdefault("torchvision", types.ModuleType("torchvision"))  # imported for a weights table that is not used
 
 import mmcv  # noqa: E402
@@ -40,8 +44,12 @@ def main() -> None:
             with torch.no_grad():
                 model(clips, return_loss=False)
 
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     print(json.dumps({"ready": True}), flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line.strip() == "memory":
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, before, flush=True)
+            continue
         started = time.perf_counter()
         work()
         print(time.perf_counter() - started, flush=True)

@@ -1,24 +1,35 @@
-"""Inference of one network on one view: our paths side by side, and beside MMAction2 where it is at hand.
+"""Inference of one network on one view: our paths side by side, and beside MMAction2, ONNX Runtime and OpenVINO.
 
 python benchmarks/model.py                                   # SlowOnly-TPN 8x8 at 256 x 256
 python benchmarks/model.py --recipe tpn_tsm_r50_1x1x8_150e_sthv1_rgb
 MMACTION2_PYTHON=…/bin/python python benchmarks/model.py     # with the reference as the first row
+ONNX_PYTHON=…/bin/python python benchmarks/model.py          # with the exported network in other engines
 """
 
 import argparse
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
-from peers import mmaction2
-from timing import Run, interleave, matmul_peak, report, timed
+from peers import ask, graph_engine, mmaction2_process
+from timing import interleave, report
 
-from tpn.config import load_config
+from tpn.config import Config, load_config
 from tpn.config.recipes import find_recipe
 from tpn.flops import count_flops
-from tpn.models.optimize import optimize
-from tpn.models.recognizer import Recognizer, build_recognizer
+from tpn.models.recognizer import build_recognizer
+from tpn.peak import measured_peak
 
 SLOWONLY = "tpn_slowonly_r50_8x8x1_150e_kinetics_rgb"
+WORKER = Path(__file__).with_name("network_worker.py")
+WAYS = {
+    "plain, float32": ("plain", "float32"),
+    "optimized, float32": ("optimized", "float32"),
+    "optimized, bfloat16": ("optimized", "bfloat16"),
+}
+COMPILED = {"compiled, float32": ("compiled", "float32"), "compiled, bfloat16": ("compiled", "bfloat16")}
 
 
 def main() -> None:
@@ -27,59 +38,66 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="height and width of a view")
     parser.add_argument("--views", type=int, default=1, help="views in one forward pass")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--compile", action="store_true", help="also time torch.compile (minutes to start)")
+    parser.add_argument("--compile", action="store_true", help="also time torch.compile (a minute to start)")
     parser.add_argument("--quick", action="store_true", help="a small size and one round: does it run?")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
     size, rounds = (64, 1) if options.quick else (options.size, options.rounds)
 
     config = load_config(find_recipe(options.recipe), {"model.backbone.pretrained": None})
-    model = build_recognizer(config.model).eval()
-    clips = torch.randn(options.views, 3, config.frames_per_view, size, size)
-    runs = contenders(model, clips, with_compile=options.compile)
-    peer = mmaction2(options.recipe, shape=reference_shape(clips, options.recipe), mode="test")
-    runs = {"MMAction2 0.24.1": peer, **runs} if peer else runs
-
-    flops = 2 * count_flops(model, tuple(clips.shape))
-    peak = matmul_peak(torch.float32, size=512 if options.quick else 2048)
+    shape = (options.views, 3, config.frames_per_view, size, size)
+    cpu = torch.device("cpu")
+    flops = flops_of(config, shape)
+    peaks = {dtype: measured_peak(getattr(torch, dtype), cpu) for dtype in ("float32", "bfloat16")}
+    processes = contenders(options.recipe, shape, with_compile=options.compile)
+    seconds = interleave({name: runner(process) for name, process in processes.items()}, rounds=rounds)
     report(
-        f"{options.recipe}, {flops / 1e9:.1f} GFLOP: {options.views} x {config.frames_per_view} x {size} x {size}",
-        interleave(runs, rounds=rounds),
+        f"{options.recipe}, {flops / 1e9:.1f} GFLOP: {' x '.join(map(str, shape))}; a large product reaches "
+        + ", ".join(f"{peak / 1e9:.0f} GFLOP/s in {dtype}" for dtype, peak in peaks.items()),
+        seconds,
         columns={
             "views/s": lambda name, median: f"{options.views / median:.2f}",
             "GFLOP/s": lambda name, median: f"{flops / median / 1e9:.0f}",
-            "of fp32 peak": lambda name, median: f"{flops / median / peak:.0%}",
+            "of peak": lambda name, median: f"{flops / median / peaks[dtype_of(name)]:.0%}",
+            "peak MiB": lambda name, median: ask(processes[name], "memory").split()[0],
         },
         out=options.out,
     )
 
 
-@torch.inference_mode()
-def contenders(model: Recognizer, clips: torch.Tensor, *, with_compile: bool) -> dict[str, Run]:
-    """Our ways to the logits."""
-    half = clips.bfloat16()
-    optimized, optimized_half = optimize(model), optimize(model, dtype=torch.bfloat16)
-    works = {
-        "plain, float32": (model, clips),
-        "optimized, float32": (optimized, clips),
-        "optimized, bfloat16": (optimized_half, half),
-    }
-    if with_compile:
-        works["compiled, float32"] = (torch.compile(model), clips)
-    return {name: timed(inference(network, x)) for name, (network, x) in works.items()}
+def contenders(recipe: str, shape: tuple[int, ...], *, with_compile: bool) -> dict[str, subprocess.Popen]:
+    """A process for each, the reference first where it is at hand; each answers `run` and `memory`."""
+    found = {"MMAction2 0.24.1, float32": mmaction2_process(recipe, shape=reference_shape(shape, recipe), mode="test")}
+    for name, (way, dtype) in {**WAYS, **(COMPILED if with_compile else {})}.items():
+        found[name] = own_process({"recipe": recipe, "shape": shape, "way": way, "dtype": dtype})
+    found["ONNX Runtime, float32"] = graph_engine("onnxruntime", recipe, shape=shape)
+    found["OpenVINO, float32"] = graph_engine("openvino", recipe, shape=shape)
+    return {name: process for name, process in found.items() if process is not None}
 
 
-def inference(network: torch.nn.Module, clips: torch.Tensor):
-    def run() -> None:
-        with torch.inference_mode():
-            network(clips)
-
-    return run
+def own_process(job: dict) -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    ask(process, json.dumps({**job, "threads": torch.get_num_threads()}))
+    return process
 
 
-def reference_shape(clips: torch.Tensor, recipe: str) -> tuple[int, ...]:
+def runner(process: subprocess.Popen):
+    return lambda: float(ask(process, "run"))
+
+
+def dtype_of(name: str) -> str:
+    return "bfloat16" if "bfloat16" in name else "float32"
+
+
+def flops_of(config: Config, shape: tuple[int, ...]) -> int:
+    with torch.device("meta"):
+        model = build_recognizer(config.model)
+    return 2 * count_flops(model, shape)
+
+
+def reference_shape(shape: tuple[int, ...], recipe: str) -> tuple[int, ...]:
     """The same input as MMAction2 lays it out: (1, views, 3, T, H, W), or (1, views * T, 3, H, W) for TSM."""
-    views, channels, t, h, w = clips.shape
+    views, channels, t, h, w = shape
     return (1, views * t, channels, h, w) if "_tsm_" in recipe else (1, views, channels, t, h, w)
 
 

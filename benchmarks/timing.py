@@ -4,7 +4,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,6 @@ def interleave(runs: Mapping[str, Run], *, rounds: int) -> dict[str, list[float]
             if index:
                 seconds[name].append(taken)
     return seconds
-
-
-def matmul_peak(dtype: torch.dtype, *, size: int = 2048, rounds: int = 7) -> float:
-    """FLOP/s of a square matrix product: what this machine reaches in practice, the best of some rounds."""
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    best = min(timed(lambda: a @ b)() for _ in range(rounds))
-    return 2 * size**3 / best
 
 
 def report(
@@ -83,3 +76,11 @@ def machine() -> str:
         ]
         processor = names[0] if names else processor
     return f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def write_tables(records: Sequence[Mapping[str, Any]], out: Path | None) -> None:
+    """Write the rows of several tables to one file; each row names its table."""
+    if out is not None:
+        rows = [{"table": record["title"], **row} for record in records for row in record["rows"]]
+        record = {"date": str(date.today()), "machine": machine(), "rows": rows}
+        out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

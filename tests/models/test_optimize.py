@@ -1,11 +1,16 @@
 """The inference form computes the same function."""
 
+import re
+import shutil
+
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from tpn.config.settings import Head, Model, Neck, SlowOnlyBackbone, TSMBackbone
+from tpn.errors import UserError
 from tpn.models.layers import ConvModule
-from tpn.models.optimize import optimize
+from tpn.models.optimize import compile_network, optimize
 from tpn.models.recognizer import build_recognizer
 
 BACKBONES = {
@@ -65,3 +70,49 @@ def test_the_model_itself_stays_as_it_was():
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert not any(isinstance(module, ConvModule) for module in optimized.modules())
     assert not any(parameter.requires_grad for name, parameter in optimized.named_parameters() if "fc" not in name)
+
+
+def test_the_auxiliary_head_stays_out():
+    assert optimize(trained("SlowOnly")).neck.aux_head is None
+
+
+def test_compile_without_a_compiler_says_what_to_do(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"no-such-compiler is not there; install it, .* or leave out --compile"):
+        compile_network(optimize(trained("TSM")), torch.device("cpu"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs g++")
+@torch.inference_mode()
+def test_compiled_logits_equal_the_models():
+    model, clips = trained("SlowOnly"), torch.randn(1, 3, 8, 64, 64)
+    optimized = optimize(model)
+    compile_network(optimized, torch.device("cpu"))
+    assert relative(optimized(clips), model(clips)) <= 1e-5
+
+
+# ------------------------------------------------------------------------------------- no three-dimensional convolution
+
+
+def assert_two_dimensional(work, device: str) -> None:
+    """A profile of `work` has convolutions, and none of them on five dimensions."""
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device == "cuda" else [])
+    with profile(activities=activities, record_shapes=True) as record:
+        work()
+    convolutions = [event for event in record.events() if "conv" in event.name.lower()]
+    inputs = {len(shape) for event in convolutions for shape in event.input_shapes}
+    assert 4 in inputs and 5 not in inputs
+    assert not [event.name for event in record.events() if re.search(r"conv\w*3d|ndhwc|ncdhw", event.name.lower())]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_no_path_runs_a_three_dimensional_convolution(backbone, device):
+    model, clips = trained(backbone).to(device), torch.randn(2, 3, 8, 64, 64, device=device)
+    optimized = optimize(model, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        assert_two_dimensional(lambda: model(clips), device)
+        assert_two_dimensional(lambda: optimized(clips.bfloat16()), device)
+    model.train()
+    assert_two_dimensional(lambda: sum(logits.sum() for logits in model(clips)).backward(), device)

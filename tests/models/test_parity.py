@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from tpn.engine.optim import build_optimizer, recognition_losses
+from tpn.models import layers
 from tpn.models.layers import ConvModule, TemporalConv, TemporalShift, fold_time, unfold_time
 
 PUBLISHED = ["tpn_slowonly_r50_8x8x1_150e_kinetics_rgb", "tpn_tsm_r50_1x1x8_150e_sthv1_rgb"]
@@ -97,6 +98,12 @@ def unfolded(self: ConvModule, x: torch.Tensor, residual: torch.Tensor | None = 
     return x.relu() if self.activation else x
 
 
+def in_reference_order(monkeypatch) -> None:
+    """Every convolution unfolded, every gradient by autograd."""
+    monkeypatch.setattr(layers, "trains_on_cpu", lambda *_: False)
+    monkeypatch.setattr(ConvModule, "forward", unfolded)
+
+
 def train_once(spec, build, seeded, dtype=torch.float32):
     """Losses and gradients of one step of a train case: (losses, model)."""
     model, config = build(spec["config"])
@@ -136,7 +143,7 @@ def test_losses_and_running_statistics_match_the_reference(name, case, build, se
 @pytest.mark.parametrize("name", TRAIN_CASES)
 def test_every_gradient_matches_the_reference_in_its_memory_order(name, case, build, seeded, monkeypatch):
     spec = case(name)
-    monkeypatch.setattr(ConvModule, "forward", unfolded)
+    in_reference_order(monkeypatch)
     _, model = train_once(spec, build, seeded)
     norms = gradient_norms(model)
     assert norms.keys() == spec["grad_norm"].keys()
@@ -148,7 +155,7 @@ def test_folding_changes_no_gradient_in_float64(name, case, build, seeded, monke
     spec = case(name)
     spec = {**spec, "input": [*spec["input"][:-2], 48, 48]}  # smaller frames: float64 is slow
     _, model = train_once(spec, build, seeded, torch.float64)
-    monkeypatch.setattr(ConvModule, "forward", unfolded)
+    in_reference_order(monkeypatch)
     _, reference = train_once(spec, build, seeded, torch.float64)
     assert gradient_norms(model) == pytest.approx(gradient_norms(reference), rel=1e-9)
 
@@ -183,7 +190,7 @@ def follow(spec, build, seeded, num_steps: int) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize("index", [0, 1], ids=PUBLISHED)
 def test_six_training_steps_follow_the_reference(index, parity, build, seeded, monkeypatch):
-    monkeypatch.setattr(ConvModule, "forward", unfolded)
+    in_reference_order(monkeypatch)
     ratios = follow(parity("trajectory.json")[index], build, seeded, num_steps=6)
     assert ratios[0] == pytest.approx(dict.fromkeys(ratios[0], 1.0), rel=1e-4)
     assert ratios[5]["loss"] == pytest.approx(1.0, rel=1e-3)

@@ -64,7 +64,7 @@ def translate_backbone(backbone: Foreign, name: str) -> None:
     backbone.only("norm_cfg", {**norm, "requires_grad": True}, norm)
     backbone.only("non_local", (0, 0, 0, 0), 0, fix="non-local blocks are not built here")
     backbone.only("non_local_cfg", {})
-    backbone.ignore("saves memory, changes no result", "with_cp")
+    backbone.honour("with_cp", "model.backbone.with_cp", default=False)
     (translate_slow_only if three_d else translate_tsm)(backbone)
 
 

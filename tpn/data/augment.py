@@ -67,50 +67,59 @@ def color_jitter(views: Tensor, factors: Tensor, order: Tensor) -> Tensor:
 
 
 def _jitter_one(views: Tensor, factors: list[float], order: list[int]) -> Tensor:
-    """One sample, (V, T, H, W, 3); colours apart in memory while it lasts: (3, V, T, H, W) float."""
+    """One sample, (V, T, H, W, 3); colours apart in memory while it lasts: (3, V, T, H, W) float, changed in place."""
     rgb = views.movedim(-1, 0).to(torch.float32, memory_format=torch.contiguous_format)
     for step in order:
         if factors[step] != NO_JITTER[step]:
-            rgb = OPERATIONS[step](rgb, factors[step])
-    return rgb.clamp(0, 255).to(torch.uint8).movedim(0, -1).contiguous()
+            OPERATIONS[step](rgb, factors[step])
+    jittered = torch.empty_like(views, memory_format=torch.contiguous_format)
+    jittered.movedim(-1, 0).copy_(rgb.clamp_(0, 255))
+    return jittered
 
 
-def _gray(rgb: Tensor) -> Tensor:
-    red, green, blue = LUMA
-    return red * rgb[0] + green * rgb[1] + blue * rgb[2]
-
-
-def adjust_brightness(rgb: Tensor, factor: float) -> Tensor:
+def adjust_brightness(rgb: Tensor, factor: float) -> None:
     """Scale every value."""
-    return rgb * factor
+    rgb.mul_(factor)
 
 
-def adjust_contrast(rgb: Tensor, factor: float) -> Tensor:
-    """Scale the distance from the frame's mean grey."""
-    return torch.lerp(_gray(rgb).mean(dim=(-2, -1), keepdim=True), rgb, factor)
+def adjust_contrast(rgb: Tensor, factor: float) -> None:
+    """Scale the distance from the frame's mean grey, which is the grey of its mean colour."""
+    luma = torch.tensor(LUMA, device=rgb.device).view(3, 1, 1, 1, 1)
+    grey = (rgb.mean(dim=(-2, -1), keepdim=True) * luma).sum(dim=0)
+    rgb.mul_(factor).add_(grey, alpha=1 - factor)
 
 
-def adjust_saturation(rgb: Tensor, factor: float) -> Tensor:
+def adjust_saturation(rgb: Tensor, factor: float) -> None:
     """Scale the distance from the pixel's own grey."""
-    return torch.lerp(_gray(rgb), rgb, factor)
+    red, green, blue = LUMA
+    grey = (rgb[0] * red).add_(rgb[1], alpha=green).add_(rgb[2], alpha=blue)
+    rgb.mul_(factor).add_(grey, alpha=1 - factor)
 
 
-def adjust_hue(rgb: Tensor, factor: float) -> Tensor:
+def adjust_hue(rgb: Tensor, factor: float) -> None:
     """Turn the hue by int(factor * 255) of OpenCV's 180 steps of two degrees; the values pass through 8 bits.
 
     RGB to HSV is OpenCV's fixed-point arithmetic, exact in float32; HSV to RGB is cut off, not rounded, as it is there
     in whole blocks of 32 pixels.
     """
-    red, green, blue = rgb = rgb.clamp(0, 255).floor()
-    value = rgb.amax(0)
-    chroma = value - rgb.amin(0)
-    saturation = torch.floor((chroma * torch.round(255 * 4096 / value.clamp(min=1)) + 2048) / 4096)
+    red, green, blue = rgb.clamp_(0, 255).floor_()
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
     sector = torch.where(value == green, blue - red + 2 * chroma, red - green + 4 * chroma)
     sector = torch.where(value == red, green - blue, sector)
-    hue = torch.floor((sector * torch.round(30 * 4096 / chroma.clamp(min=1)) + 2048) / 4096)
-    hue = (hue + int(factor * 255)) % 180 / 30  # in sixths of the circle: red 0, green 2, blue 4
-    lack = torch.stack([2 - (hue - 3).abs(), (hue - 2).abs() - 1, (hue - 4).abs() - 1]).clamp_(0, 1)
-    return (value - value * saturation / 255 * lack).floor_()
+    hue = _divided(sector, chroma, scale=30)
+    hue.add_(int(factor * 255)).remainder_(180).div_(30)  # in sixths of the circle: red 0, green 2, blue 4
+    span = _divided(chroma, value, scale=255).mul_(value).div_(255)  # saturation * value
+    lacks = (hue - 3).abs_().neg_().add_(2), (hue - 2).abs_().sub_(1), (hue - 4).abs_().sub_(1)
+    for colour, lack in zip(rgb, lacks, strict=True):  # red, green and blue are not read any more
+        torch.sub(value, lack.clamp_(0, 1).mul_(span), out=colour)
+    rgb.floor_()
+
+
+def _divided(numerator: Tensor, denominator: Tensor, *, scale: int) -> Tensor:
+    """round(scale * numerator / denominator) by OpenCV's table of 12-bit reciprocals."""
+    reciprocal = (scale * 4096 / denominator.clamp(min=1)).round_()
+    return reciprocal.mul_(numerator).add_(2048).mul_(1 / 4096).floor_()
 
 
 OPERATIONS = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)

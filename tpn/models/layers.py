@@ -13,29 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def fold_time(x: Tensor) -> Tensor:
-    """(N, C, T, H, W) -> (N*T, C, H, W), channels last."""
-    n, c, t, h, w = x.shape
-    return x.permute(0, 2, 3, 4, 1).reshape(n * t, h, w, c).permute(0, 3, 1, 2)
-
-
-def unfold_time(x: Tensor, t: int) -> Tensor:
-    """(N*T, C, H, W) -> (N, C, T, H, W)."""
-    nt, c, h, w = x.shape
-    return x.permute(0, 2, 3, 1).reshape(nt // t, t, h, w, c).permute(0, 4, 1, 2, 3)
-
-
-def fold_space(x: Tensor) -> Tensor:
-    """(N, C, T, H, W) -> (N, C, T, H*W), channels last."""
-    n, c, t, h, w = x.shape
-    return x.permute(0, 2, 3, 4, 1).reshape(n, t, h * w, c).permute(0, 3, 1, 2)
-
-
-def unfold_space(x: Tensor, h: int, w: int) -> Tensor:
-    """(N, C, T, H*W) -> (N, C, T, H, W)."""
-    n, c, t, _ = x.shape
-    return x.permute(0, 2, 3, 1).reshape(n, t, h, w, c).permute(0, 4, 1, 2, 3)
+from tpn.models.folding import fold_space, fold_time, unfold_space, unfold_time
+from tpn.models.kernels import Chain, Link
 
 
 class SpatialConv(nn.Module):
@@ -91,13 +70,17 @@ class TemporalShift(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (N*T, C, H, W)
         return self.net(self.shift(x))
 
-    def shift(self, x: Tensor) -> Tensor:
+    def shift(self, x: Tensor, *, back: bool = False) -> Tensor:
+        """(N*T, C, H, W) -> the same, channels moved in time; `back` moves them the other way, as gradients move."""
         nt, c, h, w = x.shape
         frames = x.permute(0, 2, 3, 1).reshape(-1, self.num_segments, h, w, c)  # (N, T, H, W, C)
         fold = c // self.shift_div
         shifted = torch.zeros_like(frames)
-        shifted[:, :-1, ..., :fold] = frames[:, 1:, ..., :fold]  # the next frame
-        shifted[:, 1:, ..., fold : 2 * fold] = frames[:, :-1, ..., fold : 2 * fold]  # the frame before
+        ahead, behind = slice(fold), slice(fold, 2 * fold)
+        if back:
+            ahead, behind = behind, ahead
+        shifted[:, :-1, ..., ahead] = frames[:, 1:, ..., ahead]  # the next frame
+        shifted[:, 1:, ..., behind] = frames[:, :-1, ..., behind]  # the frame before
         shifted[..., 2 * fold :] = frames[..., 2 * fold :]
         return shifted.reshape(nt, h, w, c).permute(0, 3, 1, 2)
 
@@ -115,6 +98,8 @@ class ConvModule(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T, H', W'); `residual`, of the output's shape, is added before the ReLU."""
+        if trains_on_cpu(self, x):
+            return train_chain([self], x, residual)
         t, h, w = x.shape[2:]
         if isinstance(self.conv, TemporalConv):
             return unfold_space(self.folded(fold_space(x), None if residual is None else fold_space(residual)), h, w)
@@ -127,6 +112,46 @@ class ConvModule(nn.Module):
         if residual is not None:
             x = x + residual
         return x.relu_() if self.activation else x
+
+    def link(self) -> Link:
+        """What the CPU's hand-written training needs to know of this module."""
+        conv = self.conv.net if isinstance(self.conv, TemporalShift) else self.conv
+        temporal = isinstance(conv, TemporalConv)
+        return Link(
+            temporal=temporal,
+            stride=1 if isinstance(conv, TemporalConv) else conv.stride,
+            padding=(1, 0) if isinstance(conv, TemporalConv) else (conv.padding, conv.padding),
+            groups=conv.groups,
+            shift=self.conv.shift if isinstance(self.conv, TemporalShift) else None,
+            norm=self.bn,
+            relu=self.activation,
+        )
+
+    def chain_parameters(self) -> list[Tensor | None]:
+        conv = self.conv.net if isinstance(self.conv, TemporalShift) else self.conv
+        return [conv.weight, None if self.bn is None else self.bn.weight, None if self.bn is None else self.bn.bias]
+
+
+def in_sequence(modules: list[ConvModule], x: Tensor, residual: Tensor) -> Tensor:
+    """One after the other, the residual into the last: (N, C, T, H, W) -> (N, C', T, H', W')."""
+    if trains_on_cpu(modules[0], x):
+        return train_chain(modules, x, residual)
+    for module in modules[:-1]:
+        x = module(x)
+    return modules[-1](x, residual)
+
+
+def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
+    """Whether the hand-written gradients of kernels.py apply; elsewhere autograd makes them."""
+    return module.training and x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def train_chain(modules: list[ConvModule], x: Tensor, residual: Tensor | None) -> Tensor:
+    parameters = [parameter for module in modules for parameter in module.chain_parameters()]
+    shortcut = residual is x
+    if torch.is_autocast_enabled("cpu"):
+        x = x.to(torch.get_autocast_dtype("cpu"))
+    return Chain.apply([m.link() for m in modules], shortcut, x, None if shortcut else residual, *parameters)
 
 
 def temporal_max_pool(x: Tensor, scale: int) -> Tensor:

@@ -1,20 +1,17 @@
 """The inference form of a recognizer: norms folded into convolutions, ReLU and residual fused, weights pre-packed."""
 
 import copy
+import os
+import shutil
+import sys
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tpn.models.layers import (
-    ConvModule,
-    TemporalConv,
-    TemporalShift,
-    fold_space,
-    fold_time,
-    unfold_space,
-    unfold_time,
-)
+from tpn.errors import UserError
+from tpn.models.folding import fold_space, fold_time, unfold_space, unfold_time
+from tpn.models.layers import ConvModule, TemporalConv, TemporalShift
 from tpn.models.recognizer import Recognizer
 
 
@@ -27,9 +24,35 @@ def optimize(model: Recognizer, *, dtype: torch.dtype = torch.float32) -> Recogn
     Returns:
         a recognizer in eval mode whose float32 logits equal the model's within rounding (1e-5 relative).
     """
-    # Convolutions come into the copy fused, never twice: deepcopy takes what its memo has.
-    fused = {id(module): FusedConvModule(module, dtype) for module in model.modules() if isinstance(module, ConvModule)}
-    return copy.deepcopy(model, dict(fused)).to(dtype).eval()
+    # Convolutions come into the copy fused, never twice: deepcopy takes what its memo has. Training's head is left out.
+    memo: dict[int, nn.Module | None] = {}
+    if model.neck is not None and model.neck.aux_head is not None:
+        memo[id(model.neck.aux_head)] = None
+    for name, module in model.named_modules():
+        if isinstance(module, ConvModule) and "aux_head" not in name:
+            memo[id(module)] = FusedConvModule(module, dtype)
+    return copy.deepcopy(model, memo).to(dtype).eval()
+
+
+def compile_network(model: Recognizer, device: torch.device) -> None:
+    """Let torch.compile make the code of an inference form when the first clips come, for their shape alone.
+
+    On CUDA the kernels are chosen by measuring them and run as CUDA graphs; on a CPU the weights are frozen into the
+    code.
+
+    Raises:
+        UserError: there is no C++ compiler, which this needs on a CPU.
+    """
+    if device.type == "cuda":
+        model.compile(mode="max-autotune", dynamic=False)
+        return
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        raise UserError(
+            f"--compile: the C++ compiler {compiler} is not there; install it, name another in the environment "
+            "variable CXX, or leave out --compile"
+        )
+    model.compile(options={"freezing": True}, dynamic=False)
 
 
 class FusedConvModule(nn.Module):
@@ -47,10 +70,10 @@ class FusedConvModule(nn.Module):
         weight, bias = folded_norm(conv.kernel(), module.bn)
         self.weight = nn.Parameter(weight.to(dtype, memory_format=torch.channels_last), requires_grad=False)
         self.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
-        self.packed: Tensor | None = None
+        self.packed: Tensor | None = None  # takes the place of the weight once oneDNN runs
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """As ConvModule.forward."""
+        """As ConvModule.forward, but the output is written over `residual`: a shortcut, which nothing else needs."""
         t, h, w = x.shape[2:]
         if self.temporal:
             return unfold_space(self.folded(fold_space(x), None if residual is None else fold_space(residual)), h, w)
@@ -59,31 +82,44 @@ class FusedConvModule(nn.Module):
     def folded(self, x: Tensor, residual: Tensor | None) -> Tensor:
         if self.shift is not None:
             x = self.shift(x)
-        if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        if self.packed is not None or onednn_runs(x):
             return self.onednn(x, residual)
+        assert self.weight is not None
         x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
         if residual is not None:
-            x = x.add_(residual)
+            x = residual.add_(x)
         return x.relu_() if self.activation else x
 
     def onednn(self, x: Tensor, residual: Tensor | None) -> Tensor:
         """oneDNN's fused convolution, the operator that torch.compile's frozen graphs call on a CPU."""
         ops, shape = torch.ops.mkldnn, (self.padding, self.stride, (1, 1), self.groups)
-        if self.packed is None:  # the best layout depends on the input's size, known only now
+        if self.packed is None:  # the best layout depends on the input's size, known only now; it serves others too
             self.packed = ops._reorder_convolution_weight(self.weight, *shape, list(x.shape))
+            self.weight = None
         relu = "relu" if self.activation else "none"
         if residual is None:
             return ops._convolution_pointwise(x, self.packed, self.bias, *shape, relu, [], "")
-        return ops._convolution_pointwise.binary(
-            x, residual, self.packed, self.bias, *shape, "add", 1.0, relu if self.activation else None, [], None
+        return ops._convolution_pointwise_.binary(
+            residual, x, self.packed, self.bias, *shape, "add", 1.0, relu if self.activation else None, [], None
         )
 
 
+def onednn_runs(x: Tensor) -> bool:
+    """Whether oneDNN has this processor's instructions for the input's type. Compiled code calls it by itself."""
+    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
+        return False
+    if x.dtype == torch.float32:
+        return True
+    ops = torch.ops.mkldnn
+    return ops._is_mkldnn_bf16_supported() if x.dtype == torch.bfloat16 else ops._is_mkldnn_fp16_supported()
+
+
 def folded_norm(weight: Tensor, bn: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]:
-    """Weight (O, I, k, l) and bias (O,) of the convolution that equals convolution and norm; computed in float64."""
-    weight = weight.detach().double()
+    """Weight (O, I, k, l) and bias (O,) of the convolution that equals convolution and norm; factors in float64."""
+    weight = weight.detach()
     if bn is None:
         return weight, weight.new_zeros(len(weight))
     assert bn.running_mean is not None and bn.running_var is not None
     scale = bn.weight.detach().double() / torch.sqrt(bn.running_var.double() + bn.eps)
-    return weight * scale[:, None, None, None], bn.bias.detach().double() - bn.running_mean.double() * scale
+    bias = bn.bias.detach().double() - bn.running_mean.double() * scale
+    return weight * scale.to(weight.dtype)[:, None, None, None], bias

@@ -47,6 +47,7 @@ def build_backbone(settings: Backbone, *, num_levels: int) -> ResNet:
         "base_channels": settings.base_channels,
         "stem_pool": settings.stem_pool,
         "norm_eval": settings.norm_eval,
+        "with_cp": settings.with_cp,
         "num_levels": num_levels,
     }
     match settings:

@@ -3,15 +3,19 @@
 N batch · C channels · T time · H, W space
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tpn.models.layers import (
     ConvModule,
     SpatialConv,
     TemporalConv,
     TemporalShift,
+    in_sequence,
     spatial_max_pool,
 )
 
@@ -23,9 +27,11 @@ FirstConv = SpatialConv | TemporalConv | TemporalShift
 class Bottleneck(nn.Module):
     """1x1 (or 3x1x1) reduces, 3x3 looks around, 1x1 expands; the stride is in the 3x3 ('pytorch style')."""
 
-    def __init__(self, conv1: FirstConv, *, in_channels: int, channels: int, stride: int, weight_dims: int) -> None:
+    def __init__(
+        self, conv1: FirstConv, *, in_channels: int, channels: int, stride: int, weight_dims: int, with_cp: bool
+    ) -> None:
         super().__init__()
-        out_channels = channels * EXPANSION
+        self.with_cp, out_channels = with_cp, channels * EXPANSION
 
         def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> SpatialConv:
             return SpatialConv(inputs, outputs, kernel, stride=stride, weight_dims=weight_dims)
@@ -40,8 +46,31 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, T, H, W)
+        if self.with_cp and self.training and torch.is_grad_enabled():
+            return checkpoint(self.block, x, use_reentrant=False, preserve_rng_state=False, context_fn=self.passes)
+        return self.block(x)
+
+    def passes(self) -> tuple[AbstractContextManager, AbstractContextManager]:
+        """Around the forward pass, and around its repetition in the backward pass."""
+        return nullcontext(), frozen_statistics(self)
+
+    def block(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
-        return self.conv3(self.conv2(self.conv1(x)), residual=identity)
+        return in_sequence([self.conv1, self.conv2, self.conv3], x, identity)
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Norms as in training, but what they see leaves their running statistics as they are, to the last bit."""
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d) and norm.training]
+    kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, momentum, batches in kept:
+            norm.momentum, norm.num_batches_tracked = momentum, batches
 
 
 class ResNet(nn.Module):
@@ -54,13 +83,14 @@ class ResNet(nn.Module):
         base_channels: int,
         stem_pool: bool,
         norm_eval: bool,
+        with_cp: bool,
         num_levels: int,
         weight_dims: int,
         reduce: Callable[[int, int, int, int], FirstConv],
     ) -> None:
         super().__init__()
         self.base_channels, self.stem_pool = base_channels, stem_pool
-        self.norm_eval, self.num_levels = norm_eval, num_levels
+        self.norm_eval, self.with_cp, self.num_levels = norm_eval, with_cp, num_levels
         stem = SpatialConv(3, base_channels, 7, stride=2, weight_dims=weight_dims)
         self.conv1 = ConvModule(stem, norm=base_channels)
         in_channels = base_channels
@@ -75,6 +105,7 @@ class ResNet(nn.Module):
                         channels=channels,
                         stride=2 if stage > 0 and block == 0 else 1,
                         weight_dims=weight_dims,
+                        with_cp=with_cp,
                     )
                 )
                 in_channels = channels * EXPANSION
@@ -110,6 +141,7 @@ def slow_only(
     base_channels: int,
     stem_pool: bool,
     norm_eval: bool,
+    with_cp: bool,
     num_levels: int,
     inflate: tuple[bool, bool, bool, bool],
 ) -> ResNet:
@@ -123,6 +155,7 @@ def slow_only(
         base_channels=base_channels,
         stem_pool=stem_pool,
         norm_eval=norm_eval,
+        with_cp=with_cp,
         num_levels=num_levels,
         weight_dims=5,
         reduce=reduce,
@@ -135,6 +168,7 @@ def tsm(
     base_channels: int,
     stem_pool: bool,
     norm_eval: bool,
+    with_cp: bool,
     num_levels: int,
     num_segments: int,
     shift_div: int,
@@ -158,6 +192,7 @@ def tsm(
         base_channels=base_channels,
         stem_pool=stem_pool,
         norm_eval=norm_eval,
+        with_cp=with_cp,
         num_levels=num_levels,
         weight_dims=4,
         reduce=reduce,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tpn.errors import CheckpointError
 from tpn.models.layers import SpatialConv, TemporalConv
+from tpn.models.seal import check_seal
 from tpn.safe_pickle import STAND_INS
 
 IMAGENET_FILES = {50: "resnet50-0676ba61.pth", 101: "resnet101-63fe2227.pth"}  # torchvision's V1 weights, as published
@@ -121,7 +122,7 @@ def read_checkpoint(path: Path, *, stand_ins: Sequence[StandIn] = ()) -> dict[st
     """A checkpoint file as {'state_dict': {name: tensor}, …}, names as they are in it; a bare state dict is wrapped.
 
     The file is read as data, nothing in it is executed. A name ending in -<8 hex digits> is checked against the file's
-    SHA-256.
+    SHA-256, and a checkpoint that a training run of this project wrote against the one in its seal.
 
     Args:
         stand_ins: (object, name) pairs: what to take where the file asks for a foreign class or function of that name.
@@ -131,6 +132,7 @@ def read_checkpoint(path: Path, *, stand_ins: Sequence[StandIn] = ()) -> dict[st
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint file")
     check_hash(path)
+    is_sealed = check_seal(path)
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     try:
@@ -147,6 +149,8 @@ def read_checkpoint(path: Path, *, stand_ins: Sequence[StandIn] = ()) -> dict[st
         ) from error
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint or a state dict")
+    if checkpoint.get("sealed") and not is_sealed:
+        raise CheckpointError(f"{path}: damaged: the seal at its end is missing; use another checkpoint")
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: has no 'state_dict' of tensors, so it is not a checkpoint of a network")

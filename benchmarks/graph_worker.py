@@ -1,0 +1,68 @@
+"""Runs the exported network in ONNX Runtime or OpenVINO, in a Python that has them, on command: started by peers.py.
+
+Reads one JSON line with what to export and run, then one line per run; answers each with the seconds it took, and
+`memory` with the process's memory in MiB: at its peak, and before the first run.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tpn.config import load_config
+from tpn.config.recipes import find_recipe
+from tpn.models.recognizer import build_recognizer
+
+
+def main() -> None:
+    job = json.loads(sys.stdin.readline())
+    engine = {"onnxruntime": onnxruntime_network, "openvino": openvino_network}[job["engine"]]
+    with tempfile.TemporaryDirectory() as folder:
+        network = engine(exported(job, Path(folder)), job["threads"])
+    clips = np.random.default_rng(0).standard_normal(job["shape"], dtype=np.float32)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        if line.strip() == "memory":
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, before, flush=True)
+            continue
+        started = time.perf_counter()
+        network(clips)
+        print(time.perf_counter() - started, flush=True)
+
+
+def exported(job, folder):
+    """The plain network as an .onnx file of the job's shape; PyTorch's exporter folds the norms."""
+    config = load_config(find_recipe(job["recipe"]), {"model.backbone.pretrained": None})
+    model, file = build_recognizer(config.model).eval(), folder / "network.onnx"
+    torch.onnx.export(model, (torch.randn(job["shape"]),), str(file), dynamo=True, verbose=False)
+    return file
+
+
+def onnxruntime_network(file, threads):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda clips: session.run(None, {name: clips})
+
+
+def openvino_network(file, threads):
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(file), "CPU", settings)
+    return lambda clips: compiled([clips])
+
+
+if __name__ == "__main__":
+    main()
