@@ -48,6 +48,12 @@ def write_video(
 
 
 @pytest.fixture(scope="session")
+def encode_frames() -> Callable[..., Path]:
+    """encode_frames(path, frames, **how) writes frames of the test's own."""
+    return write_video
+
+
+@pytest.fixture(scope="session")
 def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """make_video(name, num_frames=…, height=…, width=…, **how) writes a video once per session and gives its path."""
     folder = tmp_path_factory.mktemp("videos")

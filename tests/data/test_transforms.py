@@ -50,21 +50,29 @@ def test_center_crop_rounds_to_the_upper_left():
     ],
 )
 def test_short_side_resize_rounds_half_up(height, width, expected):
-    assert resize_short_side(np.zeros((1, height, width, 3), np.uint8), 256).shape == (1, *expected, 3)
+    assert resize_short_side(np.zeros((height, width, 3), np.uint8), 256).shape == (*expected, 3)
 
 
 def test_resize_is_opencvs_bilinear():
-    frames = np.random.default_rng(0).integers(0, 256, (3, 50, 70, 3), dtype=np.uint8)
-    expected = [cv2.resize(frame, (31, 23), interpolation=cv2.INTER_LINEAR) for frame in frames]
-    np.testing.assert_array_equal(resize(frames, 23, 31), expected)
-    np.testing.assert_array_equal(
-        resize(frames[:, 10:40, 5:60], 23, 31)[0], resize(frames[:1, 10:40, 5:60].copy(), 23, 31)[0]
-    )
+    frame = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    expected = cv2.resize(frame, (31, 23), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(resize(frame, 23, 31), expected)
+    np.testing.assert_array_equal(resize(frame[10:40, 5:60], 23, 31), resize(frame[10:40, 5:60].copy(), 23, 31))
+    assert resize(frame, 50, 70) is frame
+
+
+@pytest.mark.parametrize("size", [(23, 31), (50, 70)])
+def test_resize_writes_where_it_is_told(size):
+    frame = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    out = np.zeros((2, *size, 3), dtype=np.uint8)
+    resize(frame, *size, out=out[1])
+    np.testing.assert_array_equal(out[1], resize(frame, *size))
+    assert not out[0].any()
 
 
 @given(height=SIDE, width=SIDE, seed=st.integers(0, 2**32))
 def test_random_boxes_lie_inside_and_keep_area_and_shape(height, width, seed):
-    left, top, right, bottom = random_resized_crop_box(height, width, np.random.default_rng(seed))
+    left, top, right, bottom, _ = random_resized_crop_box(height, width, np.random.default_rng(seed))
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
     w, h = right - left, bottom - top

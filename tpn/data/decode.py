@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from tpn.data.frames import MAX_PIXELS, stack
+from tpn.data.paths import kind_of
 from tpn.errors import DataError
 
 # Containers that store when each packet is shown, and codecs whose every packet shows one frame. Elsewhere (AVI, raw
@@ -27,6 +29,7 @@ TIMED_CODECS = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg4", "mjpeg"}
 
 # What FFmpeg may open: containers, not playlists, which would make it open what they name.
 OPENING = {
+    "max_pixels": str(MAX_PIXELS),
     "protocol_whitelist": "file",
     "format_whitelist": "mov,matroska,avi,flv,mpegts,mpeg,mpegvideo,h264,hevc,m4v,obu,ivf,asf,ogg,rm,mxf,dv,nut,gif",
 }
@@ -121,13 +124,14 @@ class VideoFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
+        self._reformatter = VideoReformatter()
         self._check_file()
         self._open()
         try:
             self._timed = self._build_index()
             self._num_frames = len(self._index.shown) if self._timed else sum(1 for _ in self._decode_from_start())
             if not self._num_frames:
-                raise self._error("holds no frame that decodes; replace the file or take it off the list")
+                raise self._error(f"holds no frame that decodes, of at most {MAX_PIXELS:,} pixels; replace the file")
         except BaseException:
             self.close()
             raise
@@ -162,35 +166,58 @@ class VideoFile:
         Raises:
             DataError: a frame does not decode, or the picture size changes between the frames.
         """
+        return stack(self, indices)
+
+    def each(self, indices: np.ndarray | list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """The frames of these rising numbers one by one, as `tpn.data.frames.Frames` has it; errors as of `read`."""
         wanted = [int(index) for index in indices]
         if not wanted or wanted[0] < 0 or wanted[-1] >= len(self) or wanted != sorted(set(wanted)):
             raise ValueError(f"expected rising frame numbers in 0..{len(self) - 1}, got {wanted}")
-        found = self._collect(self._decode_near(wanted), wanted) if self._timed else {}
-        if len(found) < len(wanted):  # the decoder did not deliver what the packets promise: leave nothing out
-            found = self._collect(self._decode_from_start(), wanted)
-        missing = [index for index in wanted if index not in found]
+        missing = set(wanted)
+        if self._timed:
+            missing = yield from self._pick(self._decode_near(wanted), wanted)
+        if missing:  # the decoder did not deliver what the packets promise: leave nothing out
+            missing = yield from self._pick(self._decode_from_start(), wanted)
         if missing:
             raise self._error(
                 f"is damaged: {len(missing)} of the {len(wanted)} frames needed do not decode "
-                f"(the first is frame {missing[0]} of {len(self)}); re-encode or replace the file"
+                f"(the first is frame {min(missing)} of {len(self)}); re-encode or replace the file"
             )
-        return np.stack([found[index] for index in wanted])
+
+    def pictures(self) -> Iterator[VideoFrame]:
+        """Frames 0, 1, 2, … as the decoder gives them, colours not converted. Raises DataError where one is missing."""
+        count = 0
+        for number, frame in self._decode_from_start():
+            if number > count:
+                break
+            if number == count:
+                count += 1
+                yield frame
+        if count < len(self):
+            raise self._error(
+                f"is damaged: frame {count} of {len(self)} does not decode; re-encode or replace the file"
+            )
 
     # --------------------------------------------------------------------------------------------------- decoding
 
-    def _collect(self, frames: Iterator[tuple[int, VideoFrame]], wanted: list[int]) -> dict[int, np.ndarray]:
-        """The wanted frames as RGB, by number; decodes no further than the last of them."""
-        found: dict[int, np.ndarray] = {}
-        remaining, reformatter = set(wanted), VideoReformatter()
+    def _pick(
+        self, frames: Iterator[tuple[int, VideoFrame]], wanted: list[int]
+    ) -> Generator[tuple[int, np.ndarray], None, set[int]]:
+        """The wanted frames as RGB, each with its number; decodes no further than the last, returns what did not come.
+
+        One thread converts: starting others for pictures of this size costs more than the conversion.
+        """
+        missing, size = set(wanted), None
         for number, frame in frames:
-            if number in remaining:
-                found[number] = reformatter.reformat(frame, format="rgb24").to_ndarray()
-                remaining.remove(number)
-                if len({image.shape for image in found.values()}) > 1:
+            if number in missing:
+                if size not in (None, (frame.width, frame.height)):
                     raise self._error(f"changes its picture size before frame {number}; re-encode it to one size")
-            if not remaining:
+                size = frame.width, frame.height
+                missing.remove(number)
+                yield number, self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+            if not missing:
                 break
-        return found
+        return missing
 
     def _decode_near(self, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Decode from the keyframes before the wanted frames; leave out what no other frame refers to."""
@@ -262,18 +289,18 @@ class VideoFile:
     # ----------------------------------------------------------------------------------------- opening and checking
 
     def _check_file(self) -> None:
-        path = Path(self.path)
-        if not path.exists():
+        kind = kind_of(self.path)
+        if kind is None:
             raise self._error("does not exist; correct the list file or data_prefix")
-        if not path.is_file():
-            raise self._error("is not a file; folders of frames need format 'rawframes'")
-        if not path.stat().st_size:
+        if kind != "file":
+            raise self._error(f"is not a file but a {kind}; folders of frames need format 'rawframes'")
+        if not Path(self.path).stat().st_size:
             raise self._error("is empty (0 bytes); replace the file or take it off the list")
 
     def _open(self) -> None:
         """Open the file and its decoder: one thread, since the loader's workers already fill the cores."""
         try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
-            self._container = av.open(f"file:{self.path}", options=OPENING)
+            self._container = av.open(f"file:{self.path}", options=OPENING, metadata_errors="replace")
         except FFmpegError as error:
             raise self._error(
                 f"is damaged, cut off or not a video ({error.strerror}); replace the file or take it off the list"
@@ -282,8 +309,16 @@ class VideoFile:
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             self.close()
             raise self._error("has no video stream (only sound?); replace the file or take it off the list")
+        if stream.codec_context is None:
+            self.close()
+            raise self._error("is damaged, or of a codec that FFmpeg does not know; re-encode or replace the file")
         self._stream, self._codec = stream, stream.codec_context
         self._codec.thread_count = 1
+        self._codec.options = {"max_pixels": str(MAX_PIXELS)}
+        if self._codec.width * self._codec.height > MAX_PIXELS:
+            size = f"{self._codec.width}x{self._codec.height}"
+            self.close()
+            raise self._error(f"has frames of {size}, more than {MAX_PIXELS:,} pixels; scale it down")
 
     def _reopen(self) -> None:
         self.close()

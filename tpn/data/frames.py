@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
+from tpn.data.paths import kind_of
 from tpn.errors import DataError
+
+MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # of a frame: more are not decoded
 
 
 class Frames(Protocol):
@@ -20,9 +25,25 @@ class Frames(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: np.ndarray | list[int]) -> np.ndarray:
-        """The frames of these rising numbers: (F, H, W, 3) uint8 RGB."""
+    def each(self, indices: np.ndarray | list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """The frames of these rising numbers one by one: the number, (H, W, 3) uint8 RGB, all of one size.
+
+        So each is cut to what is needed while it is in the processor's cache. They come in any order, and one may come
+        again where decoding had to be started anew: the later one counts.
+        """
         ...
+
+
+def stack(video: Frames, indices: np.ndarray | list[int]) -> np.ndarray:
+    """The frames of these rising numbers as one array: (F, H, W, 3) uint8 RGB."""
+    place = {int(index): at for at, index in enumerate(indices)}
+    frames = None
+    for number, image in video.each(indices):
+        if frames is None:
+            frames = np.empty((len(place), *image.shape), dtype=np.uint8)
+        frames[place[number]] = image
+    assert frames is not None
+    return frames
 
 
 class FrameFolder:
@@ -55,13 +76,17 @@ class FrameFolder:
 
     def read(self, indices: np.ndarray | list[int]) -> np.ndarray:
         """The frames of these numbers: (F, H, W, 3) uint8 RGB."""
-        images = [self._read_one(int(index)) for index in indices]
-        for index, image in zip(indices, images, strict=True):
-            if image.shape != images[0].shape:
-                raise DataError(
-                    f"{self._file(int(index))} is {_size(image)}, its neighbours are {_size(images[0])}; resize it"
-                )
-        return np.stack(images)
+        return stack(self, indices)
+
+    def each(self, indices: np.ndarray | list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """The frames of these numbers one by one, as `Frames` has it."""
+        size = None
+        for index in map(int, indices):
+            image = self._read_one(index)
+            if size not in (None, _size(image)):
+                raise DataError(f"{self._file(index)} is {_size(image)}, its neighbours are {size}; resize it")
+            size = _size(image)
+            yield index, image
 
     def _file(self, index: int) -> Path:
         return self.path / self.filename_tmpl.format(index + self.start_index)
@@ -69,16 +94,21 @@ class FrameFolder:
     def _read_one(self, index: int) -> np.ndarray:
         file = self._file(index)
         try:
-            data = np.fromfile(file, dtype=np.uint8)
+            data = np.fromfile(file, dtype=np.uint8) if kind_of(file) == "file" else None  # a pipe never answers
         except OSError:
+            data = None
+        if data is None:
             raise DataError(
                 f"{file} cannot be read: the list file gives its folder {self.num_frames} frames, named "
                 f"filename_tmpl={self.filename_tmpl!r} from start_index={self.start_index} on; correct the wrong one"
-            ) from None
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+            )
+        try:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+        except cv2.error:  # it has more pixels than `tpn` has told OpenCV to accept
+            raise DataError(f"{file} has more than {MAX_PIXELS:,} pixels; scale the frames down") from None
         if image is None:
             raise DataError(f"{file} is not an image that can be decoded; extract the frames of this video again")
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return image
 
 
 def _size(image: np.ndarray) -> str:

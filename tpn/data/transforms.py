@@ -19,10 +19,13 @@ class Box(NamedTuple):
     top: int
     right: int
     bottom: int
+    mirrored: bool = False
+    """Whether left and right are swapped once it is cut."""
 
-    def cut(self, frames: np.ndarray) -> np.ndarray:
-        """The rectangle of every frame: (F, H, W, 3) to (F, bottom-top, right-left, 3), without a copy."""
-        return frames[:, self.top : self.bottom, self.left : self.right]
+    def cut(self, frame: np.ndarray) -> np.ndarray:
+        """The rectangle of a frame: (H, W, 3) to (bottom-top, right-left, 3), without a copy."""
+        part = frame[self.top : self.bottom, self.left : self.right]
+        return part[:, ::-1] if self.mirrored else part
 
 
 def random_resized_crop_box(
@@ -91,23 +94,26 @@ def corner_boxes(height: int, width: int, size: int) -> list[Box]:
     return [Box(left, top, left + size, top + size) for left, top in corners]
 
 
-def resize(frames: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(F, H, W, 3) uint8 to (F, height, width, 3): bilinear, not antialiased, as the published weights were tested."""
-    if frames.shape[1:3] == (height, width):
-        return frames
-    resized = np.empty((len(frames), height, width, 3), dtype=np.uint8)
-    for frame, target in zip(frames, resized, strict=True):
-        cv2.resize(frame, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
-    return resized
+def resize(frame: np.ndarray, height: int, width: int, *, out: np.ndarray | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 to (height, width, 3): bilinear, not antialiased, as the published weights were tested.
+
+    out: a contiguous array of that size to write to; what it held is gone.
+    """
+    if frame.shape[:2] != (height, width):
+        return cv2.resize(frame, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
+    if out is None:
+        return frame
+    out[:] = frame
+    return out
 
 
-def resize_short_side(frames: np.ndarray, short_side: int | None) -> np.ndarray:
+def resize_short_side(frame: np.ndarray, short_side: int | None) -> np.ndarray:
     """Resize so that the shorter side is `short_side` (None: leave it); the longer one is rounded half up."""
     if short_side is None:
-        return frames
-    height, width = frames.shape[1:3]
+        return frame
+    height, width = frame.shape[:2]
     scale = short_side / min(height, width)
-    return resize(frames, int(height * scale + 0.5), int(width * scale + 0.5))
+    return resize(frame, int(height * scale + 0.5), int(width * scale + 0.5))
 
 
 def random_jitter(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
