@@ -21,7 +21,7 @@ def test_run_folder_has_mmaction2s_files(trained, best_of):
     best = best_of(trained)[1]
     assert re.fullmatch(r"best_top1_acc_epoch_\d\.pth", best)
     assert names == {"tiny.py", "DATE.log", "DATE.log.json", "epoch_1.pth", "epoch_2.pth", "epoch_3.pth", "latest.pth",
-                     best, "curves.png"}  # fmt: skip
+                     best, "curves.png", ".run"}  # fmt: skip
 
 
 def test_latest_is_a_link_that_can_be_moved_with_its_folder(trained):

@@ -118,13 +118,13 @@ def test_average_clips_of_the_command_line_wins(tpn, recipe, trained, tested, tm
     assert (np.abs(read_results(out).sum(axis=1) - 1) > 1e-3).any()
 
 
-def test_views_in_chunks_score_as_all_at_once(config, scorer, monkeypatch):
+def test_views_in_portions_score_as_all_at_once(config, scorer, monkeypatch):
     views = torch.cat([views_of(config, 0), views_of(config, 1)])
     whole = scorer(views)
     shape = views.flatten(0, 1).shape
-    assert scorer.views_per_chunk(shape) >= 4
+    assert scorer.views_per_portion(shape) >= 4
     monkeypatch.setattr(evaluate, "CPU_BUDGET", 1)
-    assert scorer.views_per_chunk(shape) == 1
+    assert scorer.views_per_portion(shape) == 1
     torch.testing.assert_close(scorer(views), whole, rtol=1e-5, atol=1e-7)
 
 

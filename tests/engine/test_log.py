@@ -240,7 +240,9 @@ def test_tensorboard_gets_every_value_at_the_step_it_belongs_to(tmp_path):
 
 def test_means_are_weighted_by_samples():
     recent = RecentMeans(interval=20)
+    recent.begin_step()
     recent.update({"loss": 1.0}, num_samples=6)
+    recent.begin_step()
     recent.update({"loss": torch.tensor(4.0)}, num_samples=2)
     assert recent.means(ALONE) == {"loss": 1.75}
 
@@ -248,6 +250,7 @@ def test_means_are_weighted_by_samples():
 def test_means_forget_what_is_older_than_the_interval():
     recent = RecentMeans(interval=2)
     for loss in (100.0, 2.0, 4.0):
+        recent.begin_step()
         recent.update({"loss": loss}, num_samples=8)
         recent.update({"time": loss / 2})
     assert recent.means(ALONE) == {"loss": 3.0, "time": 1.5}
@@ -255,8 +258,9 @@ def test_means_forget_what_is_older_than_the_interval():
 
 def test_means_do_not_keep_the_graph_of_the_loss():
     recent, weight = RecentMeans(interval=2), torch.ones(1, requires_grad=True)
+    recent.begin_step()
     recent.update({"loss": (weight * 2).sum()})
-    assert not recent.history["loss"][0][0].requires_grad
+    assert not recent.steps[0]["loss"][0][0].requires_grad
     assert recent.means(ALONE) == {"loss": 2.0}
 
 

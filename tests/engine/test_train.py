@@ -1,5 +1,6 @@
 """Training is reproducible to the last bit, resumes exactly, shares out its work, and writes what MMAction2 writes."""
 
+import hashlib
 import math
 import re
 import shutil
@@ -13,7 +14,7 @@ import torch
 from tpn.config import load_config
 from tpn.config.settings import StepSchedule
 from tpn.data.dataset import VideoDataset
-from tpn.data.loader import usable_workers
+from tpn.data.workers import usable_workers
 from tpn.engine.optim import learning_rate
 from tpn.models.recognizer import build_recognizer
 
@@ -49,6 +50,20 @@ def test_resumed_run_ends_bitwise_equal_to_the_uninterrupted_one(
     assert diary(resumed).train == diary(trained).train[4:]
     assert diary(resumed).val == diary(trained).val  # the first too: a checkpoint is written before its validation
     assert best_of(resumed) == best_of(trained)
+
+
+def test_checkpoints_within_an_epoch_are_written_and_removed_when_done(train, text_log):
+    run = train(checkpoint_config__every=2, checkpoint_config__interval=3)
+    saved = [line for line in text_log(run) if line.startswith("Saving checkpoint")]
+    assert saved == [f"Saving checkpoint at {step} steps" for step in range(2, 14, 2)] + [
+        "Saving checkpoint at 3 epochs"
+    ]
+    assert not list(run.glob("step_*"))
+
+
+def test_only_the_newest_checkpoints_of_epochs_are_kept_where_that_is_wanted(train):
+    run = train(checkpoint_config__max_keep_ckpts=2)
+    assert sorted(path.name for path in run.glob("epoch_*")) == ["epoch_2.pth", "epoch_3.pth"]
 
 
 def test_resumed_run_says_where_it_goes_on(trained, train, text_log):
@@ -179,6 +194,26 @@ def test_gradient_is_clipped_and_logged_as_it_was(train, diary, tensors, tmp_pat
     assert 0 < moved < 4 * 0.05 * 1e-6 * 1.01  # four steps of lr times the clipped norm
 
 
+@pytest.mark.parametrize("parts", [2, 3])
+def test_gradients_added_up_over_parts_equal_those_of_the_whole_batch(parts, train, diary, tensors, text_log, tmp_path):
+    """Of a network whose statistics are frozen, over an epoch whose last batch has fewer videos than parts."""
+    frozen = {"model__backbone__norm_eval": True, "model__neck": None, "model__cls_head__dropout_ratio": 0,
+              "total_epochs": 1}  # fmt: skip
+    whole = train(*SEED, work_dir=tmp_path / "whole", data__videos_per_gpu=6, **frozen)
+    added = train(
+        *SEED,
+        data__videos_per_gpu=6 // parts,
+        optimizer__accumulation_steps=parts,
+        optimizer__lr_batch_size=6,
+        **frozen,
+    )
+    assert f"Videos per step: 6 ({6 // parts} a process x {parts} batches added up)" in text_log(added)
+    assert diary(added).losses() == pytest.approx(diary(whole).losses(), rel=1e-5)
+    weights, expected = tensors(added / "epoch_1.pth"), tensors(whole / "epoch_1.pth")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+
+
 def test_handful_of_clips_is_learnt_by_heart(train, diary, recipe, sprites, tmp_path):
     six = tmp_path / "six.txt"
     six.write_text("".join((sprites / "train.txt").read_text().splitlines(keepends=True)[:6]))
@@ -237,17 +272,24 @@ def test_losses_add_up(trained, diary):
         assert row["loss"] == pytest.approx(row["loss_cls"] + row["loss_aux"], abs=2e-5)
 
 
-def test_text_log_tells_the_run_in_mmaction2s_words(trained, text_log, diary, best_of):
+def test_text_log_tells_the_run_in_mmaction2s_words(trained, sprites, text_log, diary, best_of):
     log = text_log(trained)
+    train_list, val_list = sprites / "train.txt", sprites / "val.txt"
     told = [
         "Environment info:",
         "Distributed training: False (1 processes on cpu)",
         f"Config: {trained / 'tiny.py'}",
         "Set random seed to 0, deterministic: True",
-        "13 training videos, 7 validation videos",
+        "13 training videos of 6 classes (2 to 3 videos each); "
+        f"list {train_list}, SHA-256 {hashlib.sha256(train_list.read_bytes()).hexdigest()[:8]}",
+        "7 validation videos of 6 classes (1 to 2 videos each); "
+        f"list {val_list}, SHA-256 {hashlib.sha256(val_list.read_bytes()).hexdigest()[:8]}",
         "Workers per process: 0",
+        "Videos per step: 4 (4 a process)",
+        "lr 0.05",
         "Saving checkpoint at 1 epochs",
         f"Now best checkpoint is saved as {best_of(trained)[1]}.",
+        f"Config, logs, checkpoints and curves are in {trained}",
     ]
     assert [line for line in log if line in told][: len(told)] == told
     row = diary(trained).train[5]
@@ -293,4 +335,4 @@ def test_training_in_the_recipes_own_folder_leaves_the_recipe_as_it_was(tpn, rec
 def test_missing_tensorboard_is_said_before_the_first_step(tpn, recipe, tmp_path):
     outcome = tpn("train", recipe, "--work-dir", tmp_path, "--cfg-options", "log_config.tensorboard=True")
     assert outcome == (2, "", "error: log_config.tensorboard needs TensorBoard: pip install tpn[tensorboard]\n")
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [".run"]

@@ -1,16 +1,23 @@
-"""Checkpoints of a run: written atomically in MMAction2's layout, resumed exactly."""
+"""Checkpoints of a run: written atomically in MMAction2's layout, sealed with their own hash, resumed exactly."""
 
 import os
+import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from tpn.config.settings import CheckpointConfig
+from tpn.engine.folder import Place
 from tpn.errors import CheckpointError, UserError
 from tpn.models.recognizer import Recognizer
+from tpn.models.seal import seal
 from tpn.models.weights import check_keys, read_checkpoint
 
 
@@ -23,51 +30,107 @@ class TrainState:
     scaler: torch.amp.GradScaler
     seed: int
     """Of weights, data order, augmentation and dropout."""
+    run: str = "unnamed"
+    """The name of the run, which tells its checkpoints from those of others in its folder."""
     autoscale_lr: bool = False
     """Whether the learning rate follows the videos of one step (the linear scaling rule)."""
     epoch: int = 0
     """Epochs completed."""
+    position: int = 0
+    """Videos of the epoch under way that all processes together have been trained on."""
     step: int = 0
     """Optimizer steps done since the start of the run."""
+    skipped: int = 0
+    """Steps left out because their loss was not finite."""
+    window: dict[str, Tensor] = field(default_factory=dict)
+    """What the next line of the log is the mean of: `RecentMeans.window`. Only where a checkpoint is written."""
+    first_classifier: nn.Linear | None = None
+    """As it was in the first validation, where `compat.stale_classifier` is wanted."""
     hook_msgs: dict[str, Any] = field(default_factory=dict)
     """The reference's name for last_ckpt, best_score and best_ckpt."""
 
+    @property
+    def place(self) -> Place:
+        return Place(self.epoch, self.position, self.step, self.run)
+
+
+class SaveClock:
+    """When a checkpoint within an epoch is due: every so many steps, or so long after the last checkpoint."""
+
+    def __init__(self, settings: CheckpointConfig) -> None:
+        self.steps, self.seconds = settings.every_steps, settings.every_seconds
+        self.reset()
+
+    def reset(self) -> None:
+        self.saved = time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        by_step = self.steps is not None and step % self.steps == 0
+        return by_step or (self.seconds is not None and time.monotonic() - self.saved >= self.seconds)
+
 
 def save_checkpoint(state: TrainState, path: Path, *, meta: Mapping[str, Any]) -> None:
-    """Write {meta, state_dict, optimizer, scaler}; the file appears whole or not at all."""
-    checkpoint = {
+    """Write {meta, state_dict, optimizer, scaler, …} with a seal; the file appears whole or not at all.
+
+    Raises UserError, which names the bytes free, where the disk refuses; what was at `path` is still there then.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("w+b") as file:
+            torch.save(as_checkpoint(state, meta), file)
+            seal(file, str(state.place))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        free = f"{shutil.disk_usage(path.parent).free:,} bytes free" if path.parent.is_dir() else "the folder is gone"
+        raise UserError(
+            f"{path}: the checkpoint could not be written ({reason(error)}; {free}); what was saved before is intact: "
+            "free some space, or choose another --work-dir, and go on with --auto-resume or --resume-from"
+        ) from error
+
+
+def as_checkpoint(state: TrainState, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file holds, in MMAction2's layout as far as that goes."""
+    checkpoint: dict[str, Any] = {
         "meta": {
             **meta,
             "autoscale_lr": state.autoscale_lr,
             "epoch": state.epoch,
+            "position": state.position,
             "iter": state.step,
+            "skipped": state.skipped,
             "time": time.asctime(),
             "hook_msgs": dict(state.hook_msgs),
         },
         "state_dict": {key: value.cpu() for key, value in state.model.state_dict().items()},
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
+        "window": state.window,
+        "sealed": True,  # so that a file that has lost its seal is told from one that never had any
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: the checkpoint could not be written ({error}); free some space or change --work-dir"
-        ) from error
+    if state.first_classifier is not None:
+        checkpoint["first_classifier"] = state.first_classifier.state_dict()
+    return checkpoint
 
 
-def link_latest(path: Path) -> None:
-    """Point latest.pth beside `path` at it, atomically."""
-    partial = path.with_name(f".latest.{os.getpid()}.tmp")
-    partial.unlink(missing_ok=True)
-    partial.symlink_to(path.name)
-    partial.replace(path.with_name("latest.pth"))
+def reason(error: OSError | RuntimeError) -> str:
+    """Why a write failed: torch wraps what the system says."""
+    cause = error if isinstance(error, OSError) else error.__context__
+    return cause.strerror or str(cause) if isinstance(cause, OSError) else str(error).splitlines()[0]
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the new name on the disk, too, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def resume(state: TrainState, path: Path) -> None:
@@ -92,7 +155,12 @@ def resume(state: TrainState, path: Path) -> None:
         raise CheckpointError(f"{path}: its optimizer state is of another network ({error})") from error
     if checkpoint.get("scaler"):
         state.scaler.load_state_dict(checkpoint["scaler"])
-    state.epoch, state.step = meta["epoch"], meta["iter"]
+    if checkpoint.get("first_classifier"):
+        state.first_classifier = deepcopy(state.model.cls_head.fc_cls)
+        state.first_classifier.load_state_dict(checkpoint["first_classifier"])
+    state.window = checkpoint.get("window") or {}
+    state.epoch, state.position, state.step = meta["epoch"], meta.get("position", 0), meta["iter"]
+    state.skipped = meta.get("skipped", 0)
     state.autoscale_lr |= bool(meta.get("autoscale_lr"))
     if meta.get("seed") is not None:
         state.seed = meta["seed"]

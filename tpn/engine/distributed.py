@@ -1,14 +1,17 @@
 """Processes: who this one is, and the few collective operations the engine needs; one process needs no set-up."""
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 from torch.nn.parallel import DistributedDataParallel
 
 from tpn.errors import UserError
@@ -28,30 +31,64 @@ class World:
 
 
 @contextmanager
-def joined_world(device: str | None = None) -> Iterator[World]:
+def joined_world(device: str | None = None, *, timeout: float | None = None) -> Iterator[World]:
     """Join the processes torchrun started (gloo on CPU, nccl on GPUs), or be alone; leave them again at the end.
 
     Args:
         device: 'cpu' or 'cuda'; None takes a GPU where there is one.
+        timeout: seconds that a process waits for the others before it takes them for dead. None: PyTorch's 10 minutes
+            on GPUs, 30 on CPUs.
+    Raises:
+        UserError: another process has ended, or has not answered in time.
     """
     size, rank, local_rank = (int(os.environ.get(key, default)) for key, default in _TORCHRUN.items())
     chosen = choose_device(device, local_rank)
     if size == 1:
         yield World(rank=0, size=1, device=chosen)
         return
-    backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, device_id=chosen if chosen.type == "cuda" else None)
+    dist.init_process_group(
+        "nccl" if chosen.type == "cuda" else "gloo",
+        device_id=chosen if chosen.type == "cuda" else None,
+        timeout=None if timeout is None else timedelta(seconds=timeout),
+        rank=rank,
+        world_size=size,
+        store=own_store(),
+    )
     try:
         yield World(rank=rank, size=size, device=chosen)
     except RuntimeError as error:
-        if "closed by peer" not in str(error):
+        if (told := explained(error)) is None:
             raise
-        raise UserError("another process of this run has ended; what it printed says why") from error
+        raise UserError(told) from error
     finally:
         dist.destroy_process_group()
 
 
 _TORCHRUN = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
+
+
+def own_store() -> Store | None:
+    """Where the processes find each other's addresses; None: where PyTorch does.
+
+    torchrun's own store still holds the addresses of processes that have died: those it restarts on the same machine
+    would now and then try them (pytorch/pytorch#135712). Among several machines its count of restarts is not the same,
+    there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 has to be set (docs/en/reliability.md).
+    """
+    env = os.environ
+    if env.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or env.get("GROUP_WORLD_SIZE") != "1":
+        return None
+    store = TCPStore(env["MASTER_ADDR"], int(env["MASTER_PORT"]), is_master=False)
+    return PrefixStore(f"tpn/{env['WORLD_SIZE']}/{env['TORCHELASTIC_RESTART_COUNT']}", store)
+
+
+def explained(error: RuntimeError) -> str | None:
+    """What PyTorch says of a process that is gone, in words for people; None for any other error."""
+    text = str(error)
+    if any(sign in text for sign in ("closed by peer", "reset by peer", "Broken pipe")):
+        return "another process of this run has ended; what it printed says why"
+    if "imed out" in text or "imeout" in text:
+        return "another process of this run does not answer: it hangs, or it needs longer than --dist-timeout allows"
+    return None
 
 
 def choose_device(device: str | None, local_rank: int) -> torch.device:
@@ -61,6 +98,8 @@ def choose_device(device: str | None, local_rank: int) -> torch.device:
     if device == "cpu" or not available:
         return torch.device("cpu")
     torch.cuda.set_device(local_rank)
+    # float32 products by tensor cores, their factors rounded to TF32: PyTorch's default for convolutions, here for all.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     return torch.device("cuda", local_rank)
 
 
@@ -68,23 +107,37 @@ def data_parallel(model: nn.Module, world: World) -> nn.Module:
     """The model with gradients averaged over the processes; the model itself when there is one."""
     if world.size == 1:
         return model
+    # Said of 1x1x1 kernels, whose strides do not matter; the gradients are the same.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     return DistributedDataParallel(model, device_ids=[world.device.index] if world.device.type == "cuda" else None)
 
 
+@contextmanager
+def gradients_shared(model: nn.Module, now: bool) -> Iterator[None]:
+    """Average the gradients over the processes in this backward pass, or leave them to be added to by a later one."""
+    if now or not isinstance(model, DistributedDataParallel):
+        yield
+        return
+    with model.no_sync():
+        yield
+
+
 def summed(values: Tensor, world: World) -> Tensor:
-    """The sum of a tensor over all processes."""
-    if world.size > 1:
-        dist.all_reduce(values)
-    return values
-
-
-def maximum(value: float, world: World) -> float:
-    """The largest of the processes' values."""
+    """The sum of a tensor over all processes, on the CPU."""
     if world.size == 1:
-        return value
-    tensor = torch.tensor(value, device=world.device)
+        return values
+    values = values.to(world.device)
+    dist.all_reduce(values)
+    return values.cpu()
+
+
+def maxima(values: Sequence[float], world: World) -> list[float]:
+    """The largest of the processes' values, at each place."""
+    if world.size == 1:
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64, device=world.device)
     dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return tensor.item()
+    return tensor.tolist()
 
 
 def gathered(value: Any, world: World) -> list[Any] | None:

@@ -1,10 +1,11 @@
 """A run's diary: the text log and the .log.json that MMAction2's tools read, TensorBoard, and the means they report."""
 
 import json
+import math
 import platform
 import sys
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,12 +18,14 @@ import torch
 from rich.console import Console
 
 import tpn
+from tpn.data.workers import usable_workers
 from tpn.engine.distributed import World, summed
 from tpn.engine.progress import print_line
 from tpn.errors import UserError
 
 TRAIN_ORDER = ("memory", "data_time", "loss_aux", "top1_acc", "top5_acc", "loss_cls", "loss", "grad_norm")
 """The order in which MMAction2 logs the values of a TPN training step; others follow, and `time` is the last."""
+WAITING_SHARE = 0.2  # of a step's time, from which on waiting for videos is remarked on
 RANKS = {name: rank for rank, name in enumerate(TRAIN_ORDER)}
 
 
@@ -156,26 +159,71 @@ def as_text(values: Mapping[str, float]) -> str:
 
 
 class RecentMeans:
-    """The mean of each value over its last `interval` updates, weighted by samples.
+    """The mean of each value over the last `interval` steps, weighted by samples.
 
     Tensors are kept as they are and read in `means` alone, so that updating does not wait for the GPU.
     """
 
     def __init__(self, interval: int) -> None:
-        self.history: dict[str, deque[tuple[Any, int]]] = defaultdict(lambda: deque(maxlen=interval))
+        self.steps: deque[dict[str, list[tuple[Any, float]]]] = deque(maxlen=interval)
 
-    def update(self, values: Mapping[str, float | torch.Tensor], num_samples: int = 1) -> None:
+    def begin_step(self) -> None:
+        self.steps.append(defaultdict(list))
+
+    def update(self, values: Mapping[str, float | torch.Tensor], num_samples: float = 1) -> None:
+        """Add to the step that has begun, once or for each part of its batch."""
         for name, value in values.items():
-            self.history[name].append((value.detach() if isinstance(value, torch.Tensor) else value, num_samples))
+            self.steps[-1][name].append((value.detach() if isinstance(value, torch.Tensor) else value, num_samples))
+
+    def forget_step(self) -> None:
+        """Leave the last step out of the means."""
+        self.steps.pop()
 
     def means(self, world: World) -> dict[str, float]:
         """The means over the samples of all processes, whose shares of a batch may differ in size."""
+        names = [*self.steps[-1]]
+        totals, weights = summed(self.sums(names), world).sum(dim=0).T.cpu()
+        return dict(zip(names, (totals / weights).tolist(), strict=True))
+
+    def sums(self, names: Sequence[str]) -> torch.Tensor:
+        """(steps, names, 2) float64: each step's sum of samples x value, and of samples."""
         sums = [
-            (sum(float(value) * weight for value, weight in history), sum(weight for _, weight in history))
-            for history in self.history.values()
+            [
+                (sum(float(value) * weight for value, weight in step[name]), sum(weight for _, weight in step[name]))
+                for name in names
+            ]
+            for step in self.steps
         ]
-        totals, weights = summed(torch.tensor(sums, dtype=torch.float64, device=world.device), world).T
-        return dict(zip(self.history, (totals / weights).tolist(), strict=True))
+        return torch.tensor(sums, dtype=torch.float64)
+
+    def window(self, world: World) -> dict[str, torch.Tensor]:
+        """What `means` would be of: (steps, 2) for each value, over all processes; for a checkpoint."""
+        if not self.steps:
+            return {}
+        names = [*self.steps[-1]]
+        return dict(zip(names, summed(self.sums(names), world).unbind(dim=1), strict=True))
+
+    def restore(self, window: Mapping[str, torch.Tensor], world: World) -> None:
+        """Go on from a `window`; the main process stands for all that made it, whatever their number was."""
+        for step in range(len(next(iter(window.values()), ()))):
+            self.begin_step()
+            for name, sums in window.items():
+                total, weight = sums[step].tolist()
+                self.update({name: total / weight}, weight if world.is_main else 0.0)
+
+
+def input_advice(workers: int, *, waiting: float, total: float) -> str | None:
+    """What to do where a step (`total` seconds) waits for its videos (`waiting`) too long; None where it does not."""
+    if waiting < WAITING_SHARE * total:
+        return None
+    said = f"input-bound: {waiting / total:.0%} of the time is waiting for videos to be read and decoded; "
+    usable = usable_workers(workers)
+    computing = max(total - waiting, 1e-9)
+    wanted = max(math.ceil(max(workers, 1) * total / computing), workers + 1)
+    possible = usable_workers(wanted)
+    if possible > usable:
+        return f"{said}try data.workers_per_gpu={possible}"
+    return f"{said}all CPUs of this process are at it: make the videos cheaper to decode (`tpn data pack`)"
 
 
 def environment_info() -> str:

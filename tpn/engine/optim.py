@@ -19,6 +19,7 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.SGD:
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         nesterov=settings.nesterov,
+        fused=True,  # one sweep over weights, gradients and momenta, no temporary copies of them
     )
 
 

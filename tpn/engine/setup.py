@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ import tpn
 from tpn.compat.checkpoints import load_checkpoint
 from tpn.config import Config, dump_config
 from tpn.data.dataset import VideoDataset, build_dataset
-from tpn.data.loader import TrainLoader, build_train_loader, usable_workers
-from tpn.engine.checkpoint import TrainState, resume
-from tpn.engine.distributed import World, data_parallel, shared
+from tpn.data.loader import TrainLoader, build_train_loader
+from tpn.engine.bad_videos import BadVideos
+from tpn.engine.checkpoint import SaveClock, TrainState, resume
+from tpn.engine.distributed import World, data_parallel, maxima, shared
+from tpn.engine.folder import RunFolder, held_folder
 from tpn.engine.log import RunLog, environment_info
 from tpn.engine.optim import build_optimizer, scaled_lr
 from tpn.engine.results import write_atomically
-from tpn.errors import UserError
+from tpn.engine.stop import StopSignals
 from tpn.models.recognizer import build_recognizer
 
 
@@ -30,19 +32,37 @@ class Run:
     """A training run. Only `state` changes from step to step."""
 
     config: Config
+    folder: RunFolder | None
+    """The main process holds it."""
     work_dir: Path
     world: World
     lr: float
     network: nn.Module
     """The model that is trained: `state.model`, wrapped where several processes share the work."""
     state: TrainState
+    train_set: VideoDataset
     loader: TrainLoader
+    bad: BadVideos
+    """The training videos that cannot be read."""
     val_set: VideoDataset | None
     log: RunLog
     meta: dict[str, Any]
     console: Console
-    first_classifier: nn.Linear | None = None
-    """As it was in the first validation, where `compat.stale_classifier` is wanted."""
+    save_clock: SaveClock
+    skip_nonfinite: int = 0
+    """How many steps may be left out because their loss is not finite."""
+    stop: StopSignals = field(default_factory=StopSignals)
+
+    @property
+    def total_batch(self) -> int:
+        """Videos of one optimizer step, over all processes."""
+        return step_videos(self.config) * self.world.size
+
+    def close(self) -> None:
+        """End the log, and let another run into the folder."""
+        self.log.close()
+        if self.folder is not None:
+            self.folder.file.close()
 
 
 def start_run(
@@ -57,63 +77,108 @@ def start_run(
     deterministic: bool,
     autoscale_lr: bool,
     resume_from: Path | None,
+    auto_resume: bool = False,
+    skip_nonfinite: int = 0,
 ) -> Run:
     """Prepare a training run; whatever is wrong with its input is said here, before the first step.
 
     Args:
         config_file: where the config comes from; its resolved form goes into `work_dir` under the same name.
         validate: score the validation videos on the way and keep the best checkpoint.
-        seed: of weights, data order and augmentation; None keeps that of `resume_from`, or draws one.
+        seed: of weights, data order and augmentation; None keeps that of the checkpoint resumed from, or draws one.
         deterministic: two runs on the same machine are bitwise equal (on CUDA: where PyTorch has such kernels).
         autoscale_lr: scale the learning rate to this run's batch (the linear scaling rule), as a run resumed may have.
         resume_from: a checkpoint of an earlier run of this config.
+        auto_resume: go on from the newest intact checkpoint of the run that was last in `work_dir`, if there is one;
+            processes that torchrun has restarted do so in any case.
+        skip_nonfinite: how many steps may be left out because their loss is not finite.
     Raises:
-        UserError: data, weights or folder cannot be used.
+        UserError: data, weights or folder cannot be used, or another run is at work in the folder.
     """
     make_deterministic(deterministic, world.device)
-    state = build_state(config, world, seed=seed, autoscale_lr=autoscale_lr, resume_from=resume_from)
-    train_set = build_dataset(config, "train", seed=state.seed)
-    val_set = build_dataset(config, "val", seed=state.seed) if validate else None
-    loader = build_train_loader(
-        train_set,
-        batch_size=config.data.videos_per_gpu,
-        workers=config.data.workers_per_gpu,
-        seed=state.seed,
-        rank=world.rank,
-        world_size=world.size,
-    )
-    make_work_dir(work_dir, world)
-    log = RunLog(
-        work_dir,
-        time.strftime("%Y%m%d_%H%M%S"),
-        tensorboard=config.log_config.tensorboard,
-        enabled=world.is_main,
-        console=console,
-    )
-    total_batch = config.data.videos_per_gpu * world.size
+    with held_folder(work_dir, world) as folder:
+        found, remarks = find_checkpoint(folder, world, wanted=auto_resume)
+        state = build_state(config, world, seed=seed, autoscale_lr=autoscale_lr, resume_from=found or resume_from)
+        train_set = build_dataset(config, "train", seed=state.seed)
+        val_set = build_dataset(config, "val", seed=state.seed) if validate else None
+        bad_file = work_dir / "bad_videos.txt" if world.is_main else None
+        bad = BadVideos(config, "train", train_set.records, file=bad_file)
+        loader = build_loader(config, train_set, bad, seed=state.seed, world=world)
+        log = RunLog(
+            work_dir,
+            time.strftime("%Y%m%d_%H%M%S"),
+            tensorboard=config.log_config.tensorboard,
+            enabled=world.is_main,
+            console=console,
+        )
+    bad.begin(resumed=state.step > 0)
+    for remark in remarks:
+        log.info(remark)
+    if folder is not None:
+        state.run = folder.begin(folder.run if found else None)
+    total_batch = step_videos(config) * world.size
     run = Run(
         config=config,
+        folder=folder,
         work_dir=work_dir,
         world=world,
         lr=scaled_lr(config.optimizer, total_batch=total_batch) if state.autoscale_lr else config.optimizer.lr,
         network=data_parallel(state.model, world),
         state=state,
+        train_set=train_set,
         loader=loader,
+        bad=bad,
         val_set=val_set,
         log=log,
-        meta={
-            "tpn_version": tpn.__version__,
-            "config": dump_config(config),
-            "env_info": environment_info(),
-            "seed": state.seed,
-            "config_name": f"{config_file.stem}.py",
-            "work_dir": str(work_dir),
-        },
+        meta=meta_of(config, config_file, work_dir, seed=state.seed),
         console=console,
+        save_clock=SaveClock(config.checkpoint_config),
+        skip_nonfinite=skip_nonfinite,
     )
     write_config(run, config_file)
-    write_start(run, train_set, deterministic=deterministic, total_batch=total_batch)
     return run
+
+
+def build_loader(config: Config, train_set: VideoDataset, bad: BadVideos, *, seed: int, world: World) -> TrainLoader:
+    """This process's share of the training videos; those that cannot be read are noted in `bad`."""
+    return build_train_loader(
+        train_set,
+        batch_size=step_videos(config),
+        workers=config.data.workers_per_gpu,
+        seed=seed,
+        rank=world.rank,
+        world_size=world.size,
+        read_timeout=config.data.read_timeout,
+        on_failure=bad.note,
+    )
+
+
+def meta_of(config: Config, config_file: Path, work_dir: Path, *, seed: int) -> dict[str, Any]:
+    """What the log and every checkpoint say of the run."""
+    return {
+        "tpn_version": tpn.__version__,
+        "config": dump_config(config),
+        "env_info": environment_info(),
+        "seed": seed,
+        "config_name": f"{config_file.stem}.py",
+        "work_dir": str(work_dir),
+    }
+
+
+def step_videos(config: Config) -> int:
+    """Videos of one optimizer step in one process."""
+    return config.data.videos_per_gpu * config.optimizer.accumulation_steps
+
+
+def find_checkpoint(folder: RunFolder | None, world: World, *, wanted: bool) -> tuple[Path | None, list[str]]:
+    """The checkpoint to go on from, for all processes, and remarks for the log; None: there is none, or none wanted."""
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    if not maxima([wanted, restarts], world)[int(not wanted)]:
+        return None, []
+    path, remarks = folder.newest() if folder is not None else (None, [])
+    if path is not None and remarks:
+        remarks = [*remarks, f"going back to the newest intact checkpoint, {path}"]
+    return shared((path, remarks), world)
 
 
 def agreed_seed(seed: int | None, world: World) -> int:
@@ -141,7 +206,9 @@ def build_state(
     if resume_from is None and config.load_from is not None:
         load_checkpoint(model, config.load_from)
     scaler = torch.amp.GradScaler(world.device.type, enabled=config.dtype == "float16")
-    state = TrainState(model, build_optimizer(model, config.optimizer), scaler, first_seed, autoscale_lr)
+    state = TrainState(
+        model, build_optimizer(model, config.optimizer), scaler, seed=first_seed, autoscale_lr=autoscale_lr
+    )
     if resume_from is not None:
         resume(state, resume_from)
     if seed is not None:
@@ -149,57 +216,8 @@ def build_state(
     return state
 
 
-def make_work_dir(work_dir: Path, world: World) -> None:
-    if world.is_main:
-        try:
-            work_dir.mkdir(parents=True, exist_ok=True)
-            probe = work_dir / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UserError(
-                f"{work_dir}: the run folder cannot be written ({error.strerror}); choose --work-dir"
-            ) from error
-
-
 def write_config(run: Run, config_file: Path) -> None:
     """Put the resolved config beside the logs, unless the run's folder is the one that `config_file` itself is in."""
     copy = run.work_dir / run.meta["config_name"]
     if run.world.is_main and not (copy.exists() and copy.samefile(config_file)):
         write_atomically(copy, run.meta["config"].encode())
-
-
-def write_start(run: Run, train_set: VideoDataset, *, deterministic: bool, total_batch: int) -> None:
-    """The first lines of the log."""
-    log, meta, settings = run.log, run.meta, run.config.optimizer
-    line = "-" * 60
-    log.info(f"Environment info:\n{line}\n{meta['env_info']}\n{line}")
-    log.info(f"Distributed training: {run.world.size > 1} ({run.world.size} processes on {run.world.device.type})")
-    log.info(f"Config: {run.work_dir / meta['config_name']}")
-    log.info(f"Set random seed to {meta['seed']}, deterministic: {deterministic}")
-    videos = f"{len(train_set)} training videos"
-    log.info(videos + (f", {len(run.val_set)} validation videos" if run.val_set else ", no validation"))
-    asked = run.config.data.workers_per_gpu
-    workers = usable_workers(asked)
-    log.info(
-        f"Workers per process: {workers}" + (f" (one per CPU; the config says {asked})" if workers < asked else "")
-    )
-    if run.lr != settings.lr:
-        log.info(
-            f"lr {settings.lr:g} is for {settings.lr_batch_size} videos a step; scaled to {run.lr:g} for {total_batch}"
-        )
-    elif total_batch != settings.lr_batch_size:
-        linear = scaled_lr(settings, total_batch=total_batch)
-        log.info(
-            f"lr {settings.lr:g} is for {settings.lr_batch_size} videos a step, this run has {total_batch}: "
-            f"the linear scaling rule says {linear:g} (--autoscale-lr)"
-        )
-    older = sorted(run.work_dir.glob("epoch_*.pth"))
-    if older and not run.state.epoch:
-        log.info(f"{run.work_dir} holds an earlier run ({older[0].name} and others): its files will be overwritten")
-    if run.state.epoch:
-        log.info(f"resumed epoch {run.state.epoch}, iter {run.state.step}")
-    if run.state.epoch >= run.config.total_epochs:
-        log.info(f"all of total_epochs={run.config.total_epochs} are trained: nothing is left to do; raise it to go on")
-    hook_msgs = {"hook_msgs": run.state.hook_msgs} if run.val_set else {}
-    log.meta({key: meta[key] for key in ("env_info", "seed", "config_name", "work_dir")} | hook_msgs)

@@ -1,6 +1,6 @@
 """The test: every video of the test list scored once, metrics printed, result files written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,16 @@ import torch
 from rich.console import Console
 
 import tpn
-from tpn.compat.checkpoints import load_checkpoint
 from tpn.config import Config
 from tpn.data.annotations import list_hash
 from tpn.data.dataset import build_dataset, build_fixed_views
+from tpn.engine.bad_videos import BadVideos
 from tpn.engine.distributed import World, shared
-from tpn.engine.evaluate import build_scorer, score_dataset
+from tpn.engine.evaluate import load_scorer, score_dataset
 from tpn.engine.progress import print_line
 from tpn.engine.results import check_results_path, write_meta, write_results
 from tpn.engine.setup import Run
 from tpn.metrics import Metric, evaluate_scores, metric_lines
-from tpn.models.recognizer import build_recognizer
 
 
 def test(
@@ -31,26 +30,28 @@ def test(
     metrics: Sequence[Metric],
     ks: Sequence[int] = (1, 5),
     out: Path | None,
+    compile: bool = False,
     world: World,
     console: Console,
 ) -> dict[str, float]:
     """Score the test videos; print and return the metrics (top_k_accuracy for each of `ks`), write the scores.
 
     Raises:
-        UserError: before any scoring, where `out`, the list or the checkpoint cannot be used.
-        DataError: a video cannot be read; named.
+        UserError: before any scoring, where `out`, the list or the checkpoint cannot be used, or nothing can `compile`.
+        DataError: more videos cannot be read than `data.test.max_bad` allows; all of them are named.
     """
     if out is not None and world.is_main:
         check_results_path(out)
     dataset = build_dataset(config, "test", seed=0)
-    model = build_recognizer(config.model, pretrained=False)
-    load_checkpoint(model, checkpoint)
-    scorer = build_scorer(model.to(world.device), config, world.device)
+    scorer = load_scorer(config, checkpoint, world.device, compile=compile)
+    bad = BadVideos(config, "test", dataset.records)
     scores = score_dataset(
         scorer,
         dataset,
         batch_size=1,
         workers=config.data.workers_per_gpu,
+        read_timeout=config.data.read_timeout,
+        bad=bad,
         world=world,
         console=console,
         title="test",
@@ -63,7 +64,11 @@ def test(
         write_meta(
             out,
             describe(
-                config, checkpoint, num_videos=len(dataset), num_views=build_fixed_views(config, "test").num_views
+                config,
+                checkpoint,
+                num_videos=len(dataset),
+                num_views=build_fixed_views(config, "test").num_views,
+                failures=bad.listed(),
             ),
         )
     labels = np.array([record.label for record in dataset.records])
@@ -94,8 +99,10 @@ def test_after_training(run: Run, *, last: bool, best: bool) -> None:
         )
 
 
-def describe(config: Config, checkpoint: Path, *, num_videos: int, num_views: int) -> dict[str, Any]:
-    """What the scores depend on: the decoder is part of the result."""
+def describe(
+    config: Config, checkpoint: Path, *, num_videos: int, num_views: int, failures: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the scores depend on: the decoder is part of the result, and so are the videos that cannot be read."""
     data = config.data
     decoder = (
         f"PyAV {av.__version__} (FFmpeg {av.ffmpeg_version_info})"
@@ -108,7 +115,7 @@ def describe(config: Config, checkpoint: Path, *, num_videos: int, num_views: in
         "ann_file": data.test.ann_file,
         "ann_file_sha256": list_hash(data.test.ann_file),
         "num_videos": num_videos,
-        "num_failures": 0,  # a video that cannot be read ends the test
+        "num_failures": len(failures),
         "views_per_video": num_views,
         "average_clips": config.evaluation.average_clips,
         "decoder": decoder,
@@ -117,4 +124,5 @@ def describe(config: Config, checkpoint: Path, *, num_videos: int, num_views: in
         "crop_size": data.test.crop_size or data.crop_size,
         "dtype": config.dtype,
         "torch_version": torch.__version__,
+        "failures": dict(failures),
     }

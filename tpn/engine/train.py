@@ -2,41 +2,52 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from signal import Signals
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from tpn.config.settings import TSMBackbone
 from tpn.data.augment import prepare_clips
 from tpn.data.loader import to_device
-from tpn.engine.checkpoint import link_latest, save_checkpoint
-from tpn.engine.distributed import maximum, share_buffers
-from tpn.engine.evaluate import DTYPES, build_scorer, score_dataset
-from tpn.engine.log import RecentMeans
+from tpn.data.workers import Batch
+from tpn.engine.checkpoint import save_checkpoint
+from tpn.engine.distributed import gathered, gradients_shared, maxima
+from tpn.engine.evaluate import DTYPES
+from tpn.engine.folder import KEPT_STEPS
+from tpn.engine.log import RecentMeans, input_advice
 from tpn.engine.optim import hits, learning_rate, recognition_losses, set_learning_rate
 from tpn.engine.progress import ProgressBar
 from tpn.engine.setup import Run
-from tpn.metrics import evaluate_scores
+from tpn.engine.stop import Stopped
+from tpn.engine.summary import write_end, write_start
+from tpn.engine.validation import validate
+from tpn.errors import UserError
 from tpn.report import draw_curves
 
 
 def train(run: Run) -> None:
-    """Train from where the state stands to the last epoch; save and validate on the way."""
-    config, state = run.config, run.state
-    if run.val_set is not None and state.epoch and is_due(run, config.evaluation.interval):
-        validate(run)  # a checkpoint is saved before its validation, so the resumed run has yet to see it
-    while state.epoch < config.total_epochs:
-        train_epoch(run)
-        state.epoch += 1
-        if is_due(run, config.checkpoint_config.interval):
+    """Train from where the state stands to the last epoch; save and validate on the way.
+
+    Raises:
+        Stopped: a signal asked for it; everything is saved.
+        UserError: a loss is not finite, a checkpoint cannot be written, or another process is gone.
+    """
+    state = run.state
+    write_start(run)
+    with run.stop.noted():
+        if state.epoch and not state.position:
+            validate_if_due(run)  # a checkpoint is saved before its validation, so the resumed run has yet to see it
+        while state.epoch < run.config.total_epochs:
+            train_epoch(run)
+            state.epoch, state.position, state.window = state.epoch + 1, 0, {}
             save_epoch(run)
-        if run.val_set is not None and is_due(run, config.evaluation.interval):
-            validate(run)
-        draw(run)
-    run.log.close()
+            validate_if_due(run)
+            draw(run)
+    write_end(run)
+    run.close()
 
 
 def is_due(run: Run, interval: int) -> bool:
@@ -44,14 +55,24 @@ def is_due(run: Run, interval: int) -> bool:
     return run.state.epoch % interval == 0 or run.state.epoch == run.config.total_epochs
 
 
+def validate_if_due(run: Run) -> None:
+    """Validate; a signal breaks it off at once, since what comes before it is saved."""
+    if run.val_set is not None and is_due(run, run.config.evaluation.interval):
+        with run.stop.answered_at_once():
+            validate(run)
+
+
 def train_epoch(run: Run) -> None:
-    """One pass over the training videos, each exactly once over all processes."""
+    """One pass over the training videos, or what is left of it: each exactly once over all processes."""
     config, state, world = run.config, run.state, run.world
     network, optimizer, scaler = run.network, state.optimizer, state.scaler
     dtype, max_norm = DTYPES[config.dtype], config.optimizer.max_grad_norm
     aux_weight = config.model.neck.aux_loss_weight if config.model.neck else None
     recent = RecentMeans(config.log_config.interval)
-    steps, batches = run.loader.epoch(state.epoch)
+    recent.restore(state.window, world)
+    done = state.position // (run.loader.batch_size * world.size)
+    remaining, batches = run.loader.epoch(state.epoch, state.position)
+    steps = done + remaining
     bar = ProgressBar(
         steps,
         console=run.console,
@@ -62,44 +83,57 @@ def train_epoch(run: Run) -> None:
     )
     network.train()
     with bar:
+        bar.advance(done)
         finished = time.perf_counter()
-        for step, batch in enumerate(batches, start=1):
+        for step, batch in enumerate(batches, start=done + 1):
             data_time = time.perf_counter() - finished
             seed_step(state.seed, state.epoch, step, world.rank)
             lr = learning_rate(
                 config.lr_config, lr=run.lr, progress=state.epoch + (step - 1) / steps, total_epochs=config.total_epochs
             )
             set_learning_rate(optimizer, lr)
-            batch = to_device(batch, world.device)
-            clips = prepare_clips(
-                batch.views,
-                batch.flip,
-                batch.jitter_factors,
-                batch.jitter_order,
-                mean=config.data.mean,
-                std=config.data.std,
-            ).flatten(0, 1)  # (B, 3, T, H, W)
-            labels = batch.label  # (B,)
+            recent.begin_step()
+            statistics = copied_statistics(run)
 
             # ---------------------------------------------------------------------------------- one optimisation step
-            with torch.autocast(world.device.type, dtype=dtype, enabled=dtype != torch.float32):
-                logits, aux_logits = network(clips)
-            losses = recognition_losses(logits, aux_logits, labels, aux_weight=aux_weight)
             optimizer.zero_grad()
-            scaler.scale(losses["loss"] * batch.share).backward()
+            checked: list[Tensor] = []
+            for clips, labels, share, is_last in parts(run, batch):  # one part, unless gradients are accumulated
+                with gradients_shared(network, now=is_last):
+                    with torch.autocast(world.device.type, dtype=dtype, enabled=dtype != torch.float32):
+                        logits, aux_logits = network(clips)
+                    losses = recognition_losses(logits, aux_logits, labels, aux_weight=aux_weight)
+                    scaler.scale(losses["loss"] * share).backward()
+                accuracy = {"top1_acc": hits(logits, labels, 1), "top5_acc": hits(logits, labels, 5)}
+                recent.update({**losses, **accuracy}, len(labels))
+                checked.append(losses["loss"].detach())
             scaler.unscale_(optimizer)
             grad_norm = {"grad_norm": clip_grad_norm_(network.parameters(), max_norm)} if max_norm else {}
-            scaler.step(optimizer)
+            if not scaler.is_enabled():  # a scaled gradient may overflow, the scaler then leaves out the step itself
+                checked.extend(grad_norm.values())
+            decision = agreed(run, checked)
+            if decision.is_finite:
+                scaler.step(optimizer)
             scaler.update()
             # --------------------------------------------------------------------------------------------------------
 
             state.step += 1
-            accuracy = {"top1_acc": hits(logits, labels, 1), "top5_acc": hits(logits, labels, 5)}
-            recent.update({**losses, **accuracy, **grad_norm}, len(labels))
-            recent.update({"data_time": data_time, "time": time.perf_counter() - finished})
+            state.position = batch.position
+            recent.update({**grad_norm, "data_time": data_time, "time": time.perf_counter() - finished})
             finished = time.perf_counter()
+            if not decision.is_finite:
+                recent.forget_step()
+                leave_out(run, batch, statistics, step=step, lr=lr, values=checked)
             if step % config.log_config.interval == 0 or step == steps:
+                log_bad_videos(run)
                 log_steps(run, recent, step=step, steps=steps, lr=lr)
+            if decision.saves or decision.signal:
+                log_bad_videos(run)
+                state.window = recent.window(world)
+                save(run, f"step_{state.step}.pth", f"{state.step} steps")
+            if decision.signal:
+                say_goodbye(run, decision.signal)
+                raise Stopped(decision.signal)
             bar.advance()
 
 
@@ -108,12 +142,95 @@ def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch, step, rank]).generate_state(1)[0]))
 
 
+def parts(run: Run, batch: Batch) -> Iterator[tuple[Tensor, Tensor, float, bool]]:
+    """The batch in `accumulation_steps` parts: clips (b, 3, T, H, W), labels (b,), weight of the loss, is it the last.
+
+    The weighted gradients add up to that of the mean loss over the global batch, as if it were computed at once.
+    """
+    data = run.config.data
+    batch = to_device(batch, run.world.device)
+    size = len(batch.label)
+    for rows in torch.arange(size).tensor_split(min(run.config.optimizer.accumulation_steps, size)):
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        clips = prepare_clips(
+            batch.views[part],
+            batch.flip[part],
+            batch.jitter_factors[part],
+            batch.jitter_order[part],
+            mean=data.mean,
+            std=data.std,
+        ).flatten(0, 1)
+        yield clips, batch.label[part], batch.share * len(rows) / size, part.stop == size
+
+
+class Decision(NamedTuple):
+    """What all processes do with a step, alike."""
+
+    is_finite: bool
+    saves: bool
+    signal: int
+
+
+def agreed(run: Run, checked: list[Tensor]) -> Decision:
+    """Whether every process's losses and gradient are finite, whether to save, and the signal to stop for, or 0."""
+    is_finite = bool(torch.stack([value.float() for value in checked]).isfinite().all())
+    saves = run.world.is_main and run.save_clock.is_due(run.state.step + 1)
+    failed, saves, signal = maxima([not is_finite, saves, run.stop.received or 0], run.world)
+    return Decision(is_finite=not failed, saves=bool(saves), signal=int(signal))
+
+
+# ------------------------------------------------------------------------------------------- a loss that is not finite
+
+
+def copied_statistics(run: Run) -> list[Tensor]:
+    """The running statistics before a step, where they may be wanted back: the forward pass has changed them."""
+    return [buffer.clone() for buffer in run.state.model.buffers()] if run.skip_nonfinite else []
+
+
+def leave_out(run: Run, batch: Batch, statistics: list[Tensor], *, step: int, lr: float, values: list[Tensor]) -> None:
+    """Undo a step whose loss or gradient is not finite, or end the run where `--skip-nonfinite` allows no more.
+
+    Raises UserError that names the step, the learning rate and the videos.
+    """
+    state = run.state
+    mine = not all(bool(value.isfinite()) for value in values)
+    names = [run.train_set.records[index].path for index in batch.index.tolist()] if mine else []
+    told = gathered(([float(value) for value in values], names), run.world)
+    if told is not None:
+        losses = ", ".join(f"{value:g}" for numbers, _ in told for value in numbers)
+        videos = ", ".join(name for _, names in told for name in names)
+        run.log.info(
+            f"Not finite: epoch {state.epoch + 1}, step {step}, lr {lr:.3e}, losses and gradient norms {losses}; "
+            f"weights and optimizer are left as they were. Its videos: {videos}"
+        )
+    if state.skipped >= run.skip_nonfinite:
+        raise UserError(
+            f"the loss or its gradient is not finite in epoch {state.epoch + 1}, step {step} (lr {lr:.3e}; the log "
+            f"names the videos); no checkpoint holds this step: lower optimizer.lr or set optimizer.max_grad_norm, "
+            "look at the videos, or leave such steps out with --skip-nonfinite N"
+        )
+    state.skipped += 1
+    for buffer, copy in zip(state.model.buffers(), statistics, strict=True):
+        buffer.copy_(copy)
+
+
+# ---------------------------------------------------------------------------------------------------- log and files
+
+
+def log_bad_videos(run: Run) -> None:
+    """Log and list what the processes could not read since the last call. Raises DataError if it is too much by now."""
+    for error in run.bad.share(run.world):
+        run.log.info(f"bad video, another is shown instead: {error}")
+
+
 def log_steps(run: Run, recent: RecentMeans, *, step: int, steps: int, lr: float) -> None:
-    """Log the means of the last steps over all processes."""
-    means = recent.means(run.world)
+    """Log the means of the last steps over all processes, and what to do if they waited for videos."""
+    if not recent.steps:  # all were left out
+        return
+    means, interval = recent.means(run.world), run.config.log_config.interval
     if run.world.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(run.world.device) >> 20
-        means["memory"] = int(maximum(peak, run.world))
+        means["memory"] = int(maxima([peak], run.world)[0])
     epochs_left = run.config.total_epochs - run.state.epoch - 1
     run.log.train(
         epoch=run.state.epoch + 1,
@@ -123,71 +240,43 @@ def log_steps(run: Run, recent: RecentMeans, *, step: int, steps: int, lr: float
         eta_seconds=means["time"] * (steps - step + epochs_left * steps),
         values=means,
     )
+    if step > interval and step in (2 * interval, steps):  # by then the first step, when workers start, is forgotten
+        advice = input_advice(run.config.data.workers_per_gpu, waiting=means["data_time"], total=means["time"])
+        if advice:
+            run.log.info(advice)
+
+
+def save(run: Run, name: str, when: str) -> None:
+    """Write a checkpoint, point latest.pth at it, and remove those that are no longer wanted."""
+    path, config = run.work_dir / name, run.config
+    run.state.hook_msgs["last_ckpt"] = str(path)
+    if run.folder is None:
+        return
+    run.log.info(f"Saving checkpoint at {when}")
+    save_checkpoint(run.state, path, meta=run.meta)
+    run.folder.link_latest(path)
+    run.folder.prune(
+        keep_steps=0 if run.state.epoch == config.total_epochs else KEPT_STEPS,
+        keep_epochs=config.checkpoint_config.max_keep_ckpts,
+    )
+    run.save_clock.reset()
 
 
 def save_epoch(run: Run) -> None:
-    """Write epoch_N.pth and point latest.pth at it."""
-    if not run.world.is_main:
-        return
-    path = run.work_dir / f"epoch_{run.state.epoch}.pth"
-    run.log.info(f"Saving checkpoint at {run.state.epoch} epochs")
-    run.state.hook_msgs["last_ckpt"] = str(path)
-    save_checkpoint(run.state, path, meta=run.meta)
-    link_latest(path)
+    """Write epoch_N.pth where that is due, and before a validation at least a step_N.pth."""
+    epoch = run.state.epoch
+    if is_due(run, run.config.checkpoint_config.interval):
+        save(run, f"epoch_{epoch}.pth", f"{epoch} epochs")
+    elif run.val_set is not None and is_due(run, run.config.evaluation.interval):
+        save(run, f"step_{run.state.step}.pth", f"{run.state.step} steps")
 
 
-def validate(run: Run) -> None:
-    """Score the validation videos, log the metrics, and keep the checkpoint that is best by the first of them."""
-    config, state = run.config, run.state
-    assert run.val_set is not None
-    share_buffers(state.model, run.world)  # each process has statistics of its own videos
-    with reference_classifier(run):
-        scores = score_dataset(
-            build_scorer(state.model, config, run.world.device),
-            run.val_set,
-            batch_size=config.data.videos_per_gpu,
-            workers=config.data.workers_per_gpu,
-            world=run.world,
-            console=run.console,
-            title="validation",
-        )
-    if scores is None:  # not the main process
-        return
-    labels = np.array([record.label for record in run.val_set.records])
-    values = evaluate_scores(scores, labels, config.evaluation.metrics)
-    batches = -(-len(run.val_set) // (config.data.videos_per_gpu * run.world.size))
-    run.log.val(epoch=state.epoch, iter=batches, lr=state.optimizer.param_groups[0]["lr"], values=values)
-    keep_best(run, *next(iter(values.items())))
-
-
-@contextmanager
-def reference_classifier(run: Run) -> Iterator[None]:
-    """With `compat.stale_classifier`, score TPN (on TSM, as published) with the classifier of the first validation."""
-    model, compat, head = run.config.model, run.config.compat, run.state.model.cls_head
-    live = head.fc_cls
-    tsm = isinstance(model.backbone, TSMBackbone)
-    if model.neck is not None and (compat.restores("stale_classifier") if tsm else compat.stale_classifier):
-        run.first_classifier = run.first_classifier or deepcopy(live)
-        head.fc_cls = run.first_classifier
-    try:
-        yield
-    finally:
-        head.fc_cls = live
-
-
-def keep_best(run: Run, key: str, score: float) -> None:
-    """Save best_<key>_epoch_N.pth if this score is the best so far, and remove the one it beats."""
-    messages = run.state.hook_msgs
-    if score <= messages.get("best_score", -1.0):
-        return
-    path = run.work_dir / f"best_{key}_epoch_{run.state.epoch}.pth"
-    beaten = messages.get("best_ckpt")
-    messages |= {"best_score": score, "best_ckpt": str(path)}
-    save_checkpoint(run.state, path, meta=run.meta)
-    if beaten is not None:
-        (run.work_dir / beaten.rsplit("/", 1)[-1]).unlink(missing_ok=True)
-    run.log.info(f"Now best checkpoint is saved as {path.name}.")
-    run.log.info(f"Best {key} is {score:.4f} at {run.state.epoch} epoch.")
+def say_goodbye(run: Run, signal: int) -> None:
+    run.log.info(
+        f"{Signals(signal).name}: stopped after {run.state.step} steps, all of it saved in "
+        f"{run.state.hook_msgs['last_ckpt']}; to go on, run the same command with --auto-resume"
+    )
+    run.close()
 
 
 def draw(run: Run) -> None:

@@ -1,0 +1,174 @@
+"""A run's folder: one run at a time in it, what a killed one left behind cleared away, its checkpoints found again."""
+
+import os
+import re
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tpn.engine.distributed import World
+from tpn.errors import CheckpointError, UserError
+from tpn.models.seal import check_seal, read_label
+
+KINDS = ("epoch_*.pth", "step_*.pth", "best_*.pth")
+KEPT_STEPS = 2  # of the checkpoints within an epoch: the newest, and the one before it should that be damaged
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where in its training a run stood: what the label of a checkpoint says."""
+
+    epoch: int
+    position: int
+    step: int
+    run: str
+
+    def __str__(self) -> str:
+        return f"run={self.run} epoch={self.epoch} position={self.position} step={self.step}"
+
+
+def read_place(path: Path) -> Place | None:
+    """The place in the label of a checkpoint's seal; None where there is none."""
+    match = re.fullmatch(r"run=(\S+) epoch=(\d+) position=(\d+) step=(\d+)", read_label(path) or "")
+    return Place(int(match[2]), int(match[3]), int(match[4]), match[1]) if match else None
+
+
+class RunFolder:
+    """The folder of a run, which this process holds until it ends: however it ends, the system lets the lock go.
+
+    The lock is the file `.run`, which names the run that is, or was last, at work here. It keeps out other processes of
+    this machine, and of others where the file system shares POSIX locks (NFS 4 and Lustre do).
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder if need be, lock it, and remove what killed runs have left half-written.
+
+        Raises:
+            UserError: it cannot be written, or another run is at work in it.
+        """
+        self.path, self.is_new = path, not path.exists()
+        make_folder(path)
+        self.file = (path / ".run").open("a+b")
+        lock(self.file, path)
+        remove_stale(path)
+        self.file.seek(0)
+        match = re.match(rb"run=(\S+) ", self.file.read())
+        self.run = match[1].decode() if match else None
+        """The name of the run that is, or was last, at work here."""
+
+    def begin(self, run: str | None = None) -> str:
+        """Put down which run is at work here from now on: one of this name, or a new one. Returns the name."""
+        self.run = run or f"{time.strftime('%Y%m%d_%H%M%S')}_{secrets.token_hex(4)}"
+        self.file.truncate(0)
+        self.file.write(f"run={self.run} process={os.getpid()} host={socket.gethostname()}\n".encode())
+        self.file.flush()
+        return self.run
+
+    def give_up(self) -> None:
+        """Of a run that never began: let the folder go, and remove it if it was made for this run alone."""
+        self.file.close()
+        if self.is_new:
+            (self.path / ".run").unlink(missing_ok=True)
+            with suppress(OSError):  # something is in it by now
+                self.path.rmdir()
+
+    def checkpoints(self) -> Iterator[Path]:
+        """The checkpoint files, links left out."""
+        return (path for kind in KINDS for path in sorted(self.path.glob(kind)) if not path.is_symlink())
+
+    def newest(self) -> tuple[Path | None, list[str]]:
+        """The newest intact checkpoint of the run that was last at work here, and what is wrong with newer ones.
+
+        In a folder without the file `.run`, such as a copy, of any run.
+        """
+        places = {path: read_place(path) for path in self.checkpoints()}
+        damaged = [
+            f"{path}: damaged: the seal at its end is missing" for path, place in places.items() if place is None
+        ]
+        ours = [(place, path) for path, place in places.items() if place and self.run in (None, place.run)]
+        for _, path in sorted(ours, reverse=True):
+            try:
+                check_seal(path)
+            except CheckpointError as error:
+                damaged.append(str(error))
+            else:
+                return path, damaged
+        return None, damaged
+
+    def prune(self, *, keep_steps: int, keep_epochs: int | None) -> None:
+        """Remove all but the last few checkpoints of this run within epochs, and at the ends of epochs (None: keep)."""
+        for kind, keep in (("step_*.pth", keep_steps), ("epoch_*.pth", keep_epochs)):
+            places = [(read_place(path), path) for path in self.path.glob(kind)]
+            ours = sorted((place, path) for place, path in places if place and place.run == self.run)
+            for _, path in ours[: len(ours) - keep] if keep is not None else []:
+                path.unlink(missing_ok=True)
+
+    def link_latest(self, path: Path) -> None:
+        """Point latest.pth at a checkpoint beside it, atomically."""
+        partial = self.path / f".latest.{os.getpid()}.tmp"
+        partial.unlink(missing_ok=True)
+        partial.symlink_to(path.name)
+        partial.replace(self.path / "latest.pth")
+
+
+@contextmanager
+def held_folder(path: Path, world: World) -> Iterator[RunFolder | None]:
+    """The run's folder, held by the main process from here on; an error in here gives it up again."""
+    folder = RunFolder(path) if world.is_main else None
+    try:
+        yield folder
+    except BaseException:
+        if folder is not None:
+            folder.give_up()
+        raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, if it is not there. Raises UserError where nothing can be written into it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        raise UserError(f"{path}: the run folder cannot be written ({error.strerror}); choose --work-dir") from error
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the files, named `.<name>.<process>.tmp`, that processes were writing when they were killed."""
+    for path in folder.glob(".*.tmp"):
+        process = int(path.name.split(".")[-2]) if path.name.split(".")[-2].isdigit() else 0
+        if process == os.getpid() or not is_alive(process):
+            path.unlink(missing_ok=True)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def lock(file: BinaryIO, folder: Path) -> None:
+    """Hold the file for this process alone. Raises UserError where another one does."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: there is no such lock
+        return
+    try:
+        # A POSIX lock belongs to the process: data workers, which inherit the file, do not hold it after a kill.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().decode(errors="replace").strip()
+        raise UserError(
+            f"{folder}: another run is at work in this folder ({holder}); choose another --work-dir or end that run"
+        ) from error

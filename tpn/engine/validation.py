@@ -1,0 +1,72 @@
+"""Validation during training: the videos scored, the metrics logged, the best checkpoint kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+
+import numpy as np
+
+from tpn.config.settings import TSMBackbone
+from tpn.engine.bad_videos import BadVideos
+from tpn.engine.checkpoint import save_checkpoint
+from tpn.engine.distributed import share_buffers
+from tpn.engine.evaluate import build_scorer, score_dataset
+from tpn.engine.setup import Run
+from tpn.metrics import evaluate_scores
+
+
+def validate(run: Run) -> None:
+    """Score the validation videos, log the metrics, and keep the checkpoint that is best by the first of them."""
+    config, state = run.config, run.state
+    assert run.val_set is not None
+    share_buffers(state.model, run.world)  # each process has statistics of its own videos
+    with reference_classifier(run):
+        scores = score_dataset(
+            build_scorer(state.model, config, run.world.device),
+            run.val_set,
+            batch_size=config.data.videos_per_gpu,
+            workers=config.data.workers_per_gpu,
+            read_timeout=config.data.read_timeout,
+            bad=BadVideos(config, "val", run.val_set.records),
+            world=run.world,
+            console=run.console,
+            title="validation",
+        )
+    if scores is None:  # not the main process
+        return
+    labels = np.array([record.label for record in run.val_set.records])
+    values = evaluate_scores(scores, labels, config.evaluation.metrics)
+    batches = -(-len(run.val_set) // (config.data.videos_per_gpu * run.world.size))
+    run.log.val(epoch=state.epoch, iter=batches, lr=state.optimizer.param_groups[0]["lr"], values=values)
+    keep_best(run, *next(iter(values.items())))
+
+
+@contextmanager
+def reference_classifier(run: Run) -> Iterator[None]:
+    """With `compat.stale_classifier`, score TPN (on TSM, as published) with the classifier of the first validation."""
+    model, compat, state = run.config.model, run.config.compat, run.state
+    head = state.model.cls_head
+    live = head.fc_cls
+    tsm = isinstance(model.backbone, TSMBackbone)
+    if model.neck is not None and (compat.restores("stale_classifier") if tsm else compat.stale_classifier):
+        state.first_classifier = state.first_classifier or deepcopy(live)
+        head.fc_cls = state.first_classifier
+    try:
+        yield
+    finally:
+        head.fc_cls = live
+
+
+def keep_best(run: Run, key: str, score: float) -> None:
+    """Save best_<key>_epoch_N.pth if this score is the best so far, and remove the one it beats."""
+    messages = run.state.hook_msgs
+    if score <= messages.get("best_score", -1.0):
+        return
+    path = run.work_dir / f"best_{key}_epoch_{run.state.epoch}.pth"
+    beaten = messages.get("best_ckpt")
+    messages |= {"best_score": score, "best_ckpt": str(path)}
+    save_checkpoint(run.state, path, meta=run.meta)
+    if beaten is not None and (old := run.work_dir / beaten.rsplit("/", 1)[-1]) != path:
+        old.unlink(missing_ok=True)
+    run.log.info(f"Now best checkpoint is saved as {path.name}.")
+    run.log.info(f"Best {key} is {score:.4f} at {run.state.epoch} epoch.")
