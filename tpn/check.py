@@ -1,18 +1,12 @@
 """The videos of a list checked before they are needed: each opened and, in part, decoded, by several processes."""
 
-import itertools
-import multiprocessing
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from rich.console import Console
 
@@ -20,6 +14,8 @@ from tpn.config import Config
 from tpn.data.annotations import Record, read_list
 from tpn.data.decode import VideoFile
 from tpn.data.frames import FrameFolder
+from tpn.data.processes import in_processes
+from tpn.data.workers import within
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import write_atomically
 from tpn.errors import DataError, UserError
@@ -54,7 +50,11 @@ def run_check(
     bad: list[str] = []
     with ProgressBar(len(records), console=console, description="check", unit="video") as bar:
         for record, problem in check_records(
-            records, filename_tmpl=data.filename_tmpl, start_index=data.start_index, processes=processes
+            records,
+            filename_tmpl=data.filename_tmpl,
+            start_index=data.start_index,
+            read_timeout=data.read_timeout,
+            processes=processes,
         ):
             if problem is not None:
                 bad.append(record.path)
@@ -83,32 +83,46 @@ def delete(paths: Sequence[str], console: Console) -> None:
 
 
 def check_records(
-    records: Sequence[Record], *, filename_tmpl: str, start_index: int, processes: int
+    records: Sequence[Record],
+    *,
+    filename_tmpl: str,
+    start_index: int,
+    read_timeout: float | None,
+    processes: int,
 ) -> Iterator[tuple[Record, str | None]]:
     """Each record and what is wrong with it, None where nothing is, in the order of the list.
 
     Of a video the first, the last and three random frames are decoded; of a folder of frames the missing files are
-    named, too. A video that makes its process crash is found out and does not stop the others.
+    named, too. A video that makes its process crash, or takes more than `read_timeout` seconds, is found out and does
+    not stop the others.
     """
-    check = partial(find_problem, filename_tmpl=filename_tmpl, start_index=start_index)
+    check = partial(find_problem, filename_tmpl=filename_tmpl, start_index=start_index, read_timeout=read_timeout)
     return zip(records, in_processes(check, records, processes=processes), strict=True)
 
 
-def find_problem(record: Record, *, filename_tmpl: str, start_index: int) -> str | None:
+def find_problem(
+    record: Record, *, filename_tmpl: str, start_index: int, read_timeout: float | None = None
+) -> str | None:
     """What is wrong with a video or a folder of frames, in one sentence that names it; None if nothing is."""
+    read = partial(read_some, record, filename_tmpl=filename_tmpl, start_index=start_index)
     try:
-        if record.num_frames is None:
-            with VideoFile(record.path) as video:
-                video.read(some_frames(len(video)))
-            return None
-        check_frame_files(record, filename_tmpl=filename_tmpl, start_index=start_index)
-        folder = FrameFolder(
-            record.path, num_frames=record.num_frames, filename_tmpl=filename_tmpl, start_index=start_index
-        )
-        folder.read(some_frames(len(folder)))
+        within(read_timeout, read, record.path)
     except DataError as error:
         return str(error)
     return None
+
+
+def read_some(record: Record, *, filename_tmpl: str, start_index: int) -> None:
+    """Decode some frames of a video or a folder; raises DataError where it is missing or damaged."""
+    if record.num_frames is None:
+        with VideoFile(record.path) as video:
+            video.read(some_frames(len(video)))
+        return
+    check_frame_files(record, filename_tmpl=filename_tmpl, start_index=start_index)
+    folder = FrameFolder(
+        record.path, num_frames=record.num_frames, filename_tmpl=filename_tmpl, start_index=start_index
+    )
+    folder.read(some_frames(len(folder)))
 
 
 def some_frames(num_frames: int) -> list[int]:
@@ -125,49 +139,9 @@ def check_frame_files(record: Record, *, filename_tmpl: str, start_index: int) -
             present = {entry.name for entry in entries}
     except OSError as error:
         raise DataError(f"{record.path}: the folder of frames cannot be read ({error.strerror})") from None
-    names = [filename_tmpl.format(start_index + number) for number in range(record.num_frames)]
-    if missing := [name for name in names if name not in present]:
-        more = f", … ({len(missing)} of {len(names)} frames)" if len(missing) > SHOWN_NAMES else ""
-        raise DataError(f"{record.path} lacks {', '.join(missing[:SHOWN_NAMES])}{more}; extract the frames again")
-
-
-# ------------------------------------------------------------------------------------------------------ the processes
-
-
-def in_processes(
-    check: Callable[[Record], str | None], records: Sequence[Record], *, processes: int
-) -> Iterator[str | None]:
-    """check(record) of each record, in order, by several processes; what kills a process counts as a problem."""
-    done = 0
-    while done < len(records):
-        pool = start_pool(processes)
-        try:
-            for problem in pool.map(check, records[done:]):
-                yield problem
-                done += 1
-        except BrokenProcessPool:  # it tells only that one of the records being checked was to blame
-            for record in itertools.islice(records, done, done + 2 * processes):
-                yield alone(check, record)
-                done += 1
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def alone(check: Callable[[Record], str | None], record: Record) -> str | None:
-    """check(record) in a process of its own."""
-    with start_pool(1) as pool:
-        try:
-            return pool.submit(check, record).result()
-        except BrokenProcessPool:
-            return f"{record.path} makes the decoder crash; re-encode the file or take it off the list"
-
-
-def start_pool(processes: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    return ProcessPoolExecutor(processes, mp_context=context, initializer=start_process)
-
-
-def start_process() -> None:
-    """One thread, since the processes fill the cores; Ctrl-C is for the main process to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
+    names = (filename_tmpl.format(start_index + number) for number in range(record.num_frames))
+    missing = (name for name in names if name not in present)
+    if first := list(islice(missing, SHOWN_NAMES)):
+        others = sum(1 for _ in missing)
+        more = f", … ({SHOWN_NAMES + others} of {record.num_frames} frames)" if others else ""
+        raise DataError(f"{record.path} lacks {', '.join(first)}{more}; extract the frames again")

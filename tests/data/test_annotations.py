@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,24 @@ def test_names_may_hold_spaces(write, tmp_path):
 def test_absolute_paths_ignore_data_prefix(write, tmp_path):
     path = write(f"{tmp_path}/1.mp4 0\n", files=("1.mp4",))
     assert read(path, data_prefix=tmp_path)[0].path == f"{tmp_path}/1.mp4"
+    assert read(path, data_prefix="")[0].path == f"{tmp_path}/1.mp4"
+
+
+@pytest.mark.parametrize("name", ["../1.mp4", "a/../../1.mp4", "/etc/passwd", "../{root}x/1.mp4", ".."])
+def test_no_path_leads_out_of_data_prefix(write, tmp_path, name):
+    path = write(f"{name.format(root=tmp_path.name)} 0\n", files=("1.mp4",))
+    for prefix in (tmp_path, Path("/") / tmp_path.relative_to("/")):
+        assert "leads out of data_prefix" in message(path, data_prefix=prefix, check_files=False)
+
+
+def test_dots_within_data_prefix_and_links_out_of_it_are_the_owners(write, tmp_path, monkeypatch):
+    (tmp_path / "root").mkdir()
+    path = write("a/../1.mp4 0\nlink/1.mp4 0\n..mp4 0\n", files=("1.mp4", "root/1.mp4", "root/a/x", "root/..mp4"))
+    (tmp_path / "root/link").symlink_to(tmp_path)
+    assert len(read(path, data_prefix=tmp_path / "root")) == 3
+    monkeypatch.chdir(tmp_path)
+    assert len(read(path, data_prefix="root")) == 3
+    assert "leads out of data_prefix root" in message(write("../1.mp4 0"), data_prefix="root")
 
 
 def test_blank_lines_byte_order_mark_and_windows_line_ends_are_no_matter(write):
@@ -81,6 +100,39 @@ def test_a_wrong_line_is_named_with_file_line_and_value(write, line, format, wor
     text = message(path, format=format)
     for word in [f"{path}:2:", *words]:
         assert word in text
+
+
+def test_lines_of_any_length_are_named_in_brief(write):
+    for line in ["a" * 10_000_000, "a " * 5_000_000, "1 " * 5_000_000, "a" * 10_000_000 + " 0", "1" * 10_000_000]:
+        for format in ("videos", "rawframes"):
+            text = message(write(line), format=format)
+            assert "list.txt:1:" in text
+            assert len(text) < 1000
+
+
+@pytest.mark.parametrize("line", ["a\0.mp4 0", "\0 0", "a.mp4 9999999999999999999999", f"a.mp4 {'9' * 9999}"])
+def test_lines_no_file_can_be_of_are_named(write, line):
+    assert "list.txt:1:" in message(write(line))
+    assert len(message(write(line))) < 1000
+
+
+def test_more_frames_than_a_video_can_have_are_named(write):
+    path = write("a 99999999999999999999999 0\n", folders=("a",))
+    assert "list.txt:1: 'a' has 99999999999999999999999 frames" in message(path, format="rawframes")
+
+
+@pytest.mark.timeout(20)
+def test_a_list_that_is_no_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    assert "pipe.txt is a pipe or a device" in message(tmp_path / "pipe.txt")
+    assert "/dev/zero is a pipe or a device" in message(Path("/dev/zero"), data_prefix="")
+    assert "Is a directory" in message(tmp_path)
+
+
+def test_malformed_lines_and_missing_files_are_reported_together(write):
+    text = message(write("1.mp4 0\n2.mp4\n3.mp4 0\n", files=("1.mp4",)))
+    assert "list.txt:2: expected `path label`" in text
+    assert "list.txt:3: there is no file" in text
 
 
 def test_all_problems_are_reported_at_once_ten_of_them_in_full(write):

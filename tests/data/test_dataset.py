@@ -97,12 +97,12 @@ def test_ten_crops_are_five_and_their_mirror_images():
     views = FixedViews(
         clip_len=1, frame_interval=1, num_clips=1, frames_per_view=1, short_side=None, crop_size=32, num_crops=10
     )
-    frames = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
-    crops = views.crops(frames)
-    assert [crop.shape for crop in crops] == [(2, 32, 32, 3)] * 10
+    frame = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    crops = [box.cut(frame) for box in views.boxes(40, 50)]
+    assert [crop.shape for crop in crops] == [(32, 32, 3)] * 10
     for crop, mirrored in zip(crops[::2], crops[1::2], strict=True):
-        np.testing.assert_array_equal(mirrored, crop[:, :, ::-1])
-    np.testing.assert_array_equal(crops[0], frames[:, :32, :32])
+        np.testing.assert_array_equal(mirrored, crop[:, ::-1])
+    np.testing.assert_array_equal(crops[0], frame[:32, :32])
 
 
 def test_dense_sampling_shows_each_window_as_a_view(make_video):
@@ -197,11 +197,13 @@ def test_a_flip_swaps_left_and_right_in_the_label(list_file):
         assert sample.label == (swapped if sample.flip else sample.index)
 
 
-def test_random_crops_differ_between_samples_and_are_one_per_sample():
+def test_random_crops_differ_between_samples_and_are_one_per_sample(tmp_path):
+    ramp = np.broadcast_to(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], (48, 64, 3))
+    for number in range(10):
+        cv2.imwrite(str(tmp_path / f"img_{number:05}.png"), ramp)
+    folder = FrameFolder(tmp_path, num_frames=10, filename_tmpl="img_{:05}.png", start_index=0)
     views = RandomViews(clip_len=4, frame_interval=2, num_clips=1, frames_per_view=4, crop_size=16)
-    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, None, :, None], (6, 48, 64, 3)).copy()
-    rng = np.random.default_rng(0)
-    crops = [views.crops(ramp, rng)[0] for _ in range(5)]
+    crops = [read_views(folder, views, np.random.default_rng(seed))[0] for seed in range(5)]
     assert all((crop == crop[0]).all() for crop in crops)
     assert len({crop.tobytes() for crop in crops}) == 5
 

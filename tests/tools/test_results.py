@@ -125,6 +125,13 @@ def test_eval_is_required(tool, config, scores, tmp_path):
 # ------------------------------------------------------------------------------------------------------------- fusing
 
 
+def test_fusing_nothing_says_what_to_give(tool, tmp_path):
+    outcome = tool("analysis/report_accuracy.py")
+    assert outcome.code == 2
+    assert "--scores" in outcome.err
+    assert "--datalist" in tool("analysis/report_accuracy.py", "--scores", tmp_path / "rgb.pkl").err
+
+
 def test_fused_scores_are_evaluated_in_mmaction2s_words(tool, config, scores, labels, tmp_path):
     rng = np.random.default_rng(1)
     other = rng.normal(size=scores.shape).astype(np.float32)

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,7 +128,9 @@ def _check_name(target: ast.expr, where: str) -> None:
 def _parse(path: Path, wanted_by: str) -> ast.Module:
     source = _source(path, wanted_by)
     try:
-        return ast.parse(source, filename=str(path))
+        with warnings.catch_warnings():  # Python's, about texts that are odd for a program
+            warnings.simplefilter("ignore", SyntaxWarning)
+            return ast.parse(source, filename=str(path))
     except SyntaxError as error:
         raise ConfigError(f"{_shown(path)}:{error.lineno or 1}: not a config file ({error.msg})") from None
     except ValueError as error:  # a null byte

@@ -1,8 +1,9 @@
 """The settings of a run: frozen typed models, every fact written once, everything derivable derived."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -32,6 +33,8 @@ class Backbone(Settings):
     """'imagenet' (torchvision's ResNet, V1 weights) or the path of a 2-D ResNet state dict; kernels are inflated."""
     norm_eval: bool = False
     """Freeze the running statistics of batch normalisation while training."""
+    with_cp: bool = False
+    """Keep only the input of each block and compute the block again in the backward pass: less memory, slower."""
 
 
 class SlowOnlyBackbone(Backbone):
@@ -114,6 +117,9 @@ class EvalSplit(TrainSplit):
     num_crops: Literal[1, 3, 10] = 1
     """1: centre. 3: left, right, middle along the longer side. 10: the corners and the centre, each also mirrored."""
     crop_size: Positive | None = None
+    max_bad: Fraction = 0.0
+    """Share of these videos that may be bad; such a video counts as wrong, its scores are NaN. Above it, the scoring
+    fails once it has seen all videos, and names every bad one."""
 
 
 class Data(Settings):
@@ -161,6 +167,14 @@ class Data(Settings):
     videos_per_gpu: Positive = 8
     workers_per_gpu: Annotated[int, Field(ge=0)] = 8
 
+    on_error: Literal["skip", "fail"] = "skip"
+    """A video that cannot be read: 'skip' it (training shows another one instead) while no more are bad than `max_bad`
+    allows, or 'fail' at the first."""
+    max_bad: Fraction = 0.01
+    """Training: share of the videos that may be bad. They are listed in work_dir/bad_videos.txt."""
+    read_timeout: Annotated[float, Field(gt=0)] | None = 60
+    """Seconds that reading one video may take before it counts as bad; None: any."""
+
     train: TrainSplit
     val: EvalSplit
     test: EvalSplit
@@ -181,6 +195,8 @@ class Optimizer(Settings):
     nesterov: bool = True
     max_grad_norm: Annotated[float, Field(gt=0)] | None = None
     """Clip the gradient to this 2-norm; None does not clip."""
+    accumulation_steps: Positive = 1
+    """A step is made of so many batches of `data.videos_per_gpu`, one after another, whose gradients are added up."""
     policies: Literal["uniform", "tsm", "tsm_fc_lr5"] = "uniform"
     """'tsm': norms and biases do not decay, biases learn at 2 lr; 'tsm_fc_lr5': the last layer at 5 lr, its bias 10."""
 
@@ -228,11 +244,33 @@ class Evaluation(Settings):
     """Views are averaged after the softmax ('prob') or before it ('score')."""
 
 
+DURATION = r"([1-9]\d*)(s|min|h)"
+
+
+def steps_or_time(every: str) -> str:
+    if not re.fullmatch(rf"[1-9]\d*|{DURATION}", every):
+        raise ValueError(f"expected steps, as '200', or a time, as '90s', '10min' or '1h', got {every!r}")
+    return every
+
+
 class CheckpointConfig(Settings):
-    """When a checkpoint is written."""
+    """When a checkpoint is written, and how many are kept."""
 
     interval: Positive = 1
     """Epochs between checkpoints."""
+    every: Annotated[str, Field(coerce_numbers_to_str=True), AfterValidator(steps_or_time)] | None = "30min"
+    """Between checkpoints within an epoch: steps ('200') or time ('90s', '10min', '1h'); None writes none."""
+    max_keep_ckpts: Positive | None = None
+    """How many checkpoints of epochs are kept, the newest; None keeps all."""
+
+    @property
+    def every_steps(self) -> int | None:
+        return int(self.every) if self.every and self.every.isdecimal() else None
+
+    @property
+    def every_seconds(self) -> int | None:
+        match = re.fullmatch(DURATION, self.every or "")
+        return int(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]] if match else None
 
 
 class LogConfig(Settings):

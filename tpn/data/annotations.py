@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tpn.data.paths import kind_of, leads_out, shown
 from tpn.errors import DataError
 
 Format = Literal["rawframes", "videos"]
 LINE: dict[Format, str] = {"rawframes": "folder num_frames label", "videos": "path label"}
 SHOWN_PROBLEMS = 10
 CHECKED_FILES = 66
+MAX_BYTES = 1 << 30  # of a list file: some ten million lines
+MAX_FRAMES = 10**7  # of a video: four days at 25 a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,15 @@ def read_list(
 ) -> list[Record]:
     """Read a list file and check it before any time is spent on its videos.
 
+    Where a data_prefix is given, no path leads out of it, neither an absolute one nor one with `..`. (Links are
+    followed: they are the owner's, not the list's.)
+
     A line is `folder num_frames label` (rawframes) or `path label` (videos). The numbers are split off from the right,
     so that names may hold spaces. A .json file holds [{"frame_dir", "total_frames", "label": [label]}, ...] or
     [{"filename", "label": [label]}, ...] instead; its records are counted where the lines of a text file are.
 
     Args:
-        data_prefix: folder the paths start from.
+        data_prefix: folder the paths start from, and stay in; '' allows paths to anywhere.
         num_classes: labels are 0 .. num_classes-1.
         labelled: whether the records end with a label; without, every label is 0.
         check_files: whether the first file, the last and 64 in between must be there.
@@ -52,19 +58,21 @@ def read_list(
     """
     ann_file = Path(ann_file)
     lines = [(number, line if labelled else f"{line} 0") for number, line in _read_lines(ann_file)]
-    if check_files and data_prefix and not Path(data_prefix).is_dir():
+    if check_files and data_prefix and kind_of(data_prefix) != "folder":
         raise DataError(
             f"data_prefix {data_prefix} is not a folder; set it to the folder the paths in {ann_file} start from"
         )
     records: list[Record] = []
+    numbers: list[int] = []
     problems: list[str] = []
     for number, line in lines:
         try:
             records.append(_parse(line, data_prefix=data_prefix, format=format, num_classes=num_classes))
+            numbers.append(number)
         except ValueError as error:
             problems.append(f"{ann_file}:{number}: {error}")
-    if check_files and not problems:
-        problems = list(_missing_files(ann_file, lines, records, format))
+    if check_files and len(problems) < SHOWN_PROBLEMS:
+        problems += _missing_files(ann_file, numbers, records, format)
     if problems:
         raise DataError(list_problems(problems, _other_format([line for _, line in lines], format)))
     return records
@@ -76,7 +84,7 @@ def read_labels(ann_file: str | Path) -> list[int]:
     for number, line in _read_lines(Path(ann_file)):
         label = line.split()[-1]
         if not re.fullmatch(r"[+-]?\d+", label):
-            raise DataError(f"{ann_file}:{number}: expected a label at the end of the line, got {line!r}")
+            raise DataError(f"{ann_file}:{number}: expected a label at the end of the line, got {shown(repr(line))}")
         labels.append(int(label))
     return labels
 
@@ -87,10 +95,17 @@ def list_hash(ann_file: str | Path) -> str:
 
 
 def _read_bytes(ann_file: Path) -> bytes:
+    if kind_of(ann_file) == "pipe or device":  # the one would never answer, the other never end
+        raise DataError(f"the list file {ann_file} is a pipe or a device; correct ann_file")
     try:
-        return ann_file.read_bytes()
-    except OSError as error:
-        raise DataError(f"the list file {ann_file} cannot be read ({error.strerror}); correct ann_file") from None
+        with ann_file.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"the list file {shown(ann_file)} cannot be read ({reason}); correct ann_file") from None
+    if len(data) > MAX_BYTES:
+        raise DataError(f"the list file {ann_file} has more than {MAX_BYTES:,} bytes; split it, or correct ann_file")
+    return data
 
 
 def _read_lines(ann_file: Path) -> list[tuple[int, str]]:
@@ -134,30 +149,31 @@ def _json_line(item: Any) -> str:
 def _parse(line: str, *, data_prefix: str | Path, format: Format, num_classes: int) -> Record:
     """One line as a record; ValueError says what is wrong with it."""
     fields = line.rsplit(maxsplit=2 if format == "rawframes" else 1)
-    if len(fields) != len(LINE[format].split()):
-        raise ValueError(f"expected `{LINE[format]}`, got {line!r}")
+    if "\0" in line or len(fields) != len(LINE[format].split()):
+        raise ValueError(f"expected `{LINE[format]}`, got {shown(repr(line))}")
     name, *numbers = fields
     try:
         *frames, label = map(int, numbers)
     except ValueError:
-        raise ValueError(f"expected `{LINE[format]}`, got {line!r}") from None
+        raise ValueError(f"expected `{LINE[format]}`, got {shown(repr(line))}") from None
     if not 0 <= label < num_classes:
-        raise ValueError(f"label {label} of {name!r} is outside 0..{num_classes - 1}; correct it or num_classes")
-    if frames and frames[0] <= 0:
-        raise ValueError(f"{name!r} has {frames[0]} frames; extract them or take the line out")
+        problem = f"label {shown(label)} of {shown(repr(name))} is outside 0..{num_classes - 1}"
+        raise ValueError(f"{problem}; correct it or num_classes")
+    if frames and not 0 < frames[0] <= MAX_FRAMES:
+        raise ValueError(f"{shown(repr(name))} has {shown(frames[0])} frames; extract them or take the line out")
+    if data_prefix and leads_out(name, data_prefix):
+        raise ValueError(f"{shown(repr(name))} leads out of data_prefix {data_prefix}; correct the wrong one")
     return Record(str(Path(data_prefix, name)), label, frames[0] if frames else None)
 
 
-def _missing_files(
-    ann_file: Path, lines: list[tuple[int, str]], records: list[Record], format: Format
-) -> Iterator[str]:
-    """A problem for each missing file among some spread over the whole list."""
+def _missing_files(ann_file: Path, numbers: list[int], records: list[Record], format: Format) -> Iterator[str]:
+    """A problem for each missing file among some spread over the whole list; `numbers` are the lines of the records."""
     step = max(1, (len(records) - 1) / (CHECKED_FILES - 1))
     for at in sorted({round(i * step) for i in range(min(CHECKED_FILES, len(records)))}):
-        path = Path(records[at].path)
-        exists, kind = (path.is_dir(), "folder") if format == "rawframes" else (path.is_file(), "file")
-        if not exists:
-            yield f"{ann_file}:{lines[at][0]}: there is no {kind} {path}; correct data_prefix or the list"
+        path = records[at].path
+        kind = "folder" if format == "rawframes" else "file"
+        if kind_of(path) != kind:
+            yield f"{ann_file}:{numbers[at]}: there is no {kind} {shown(path)}; correct data_prefix or the list"
 
 
 def _other_format(lines: list[str], format: Format) -> str:

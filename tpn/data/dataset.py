@@ -15,6 +15,7 @@ from tpn.data.annotations import Record, read_list
 from tpn.data.decode import VideoFile
 from tpn.data.frames import FrameFolder, Frames
 from tpn.data.transforms import (
+    Box,
     center_box,
     corner_boxes,
     multi_scale_crop_box,
@@ -79,15 +80,11 @@ class RandomViews:
             out_of_bound=self.out_of_bound,
         )
 
-    def crops(self, frames: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-        """(F, H, W, 3) to one (F, crop_size, crop_size, 3), all frames cut alike."""
-        frames = resize_short_side(frames, self.short_side)
-        height, width = frames.shape[1:3]
+    def boxes(self, height: int, width: int, rng: np.random.Generator) -> list[Box]:
+        """The one box by which all frames are cut, of frames resized to `short_side`."""
         if self.multi_scale_crop is not None:
-            box = multi_scale_crop_box(height, width, rng, self.multi_scale_crop, self.crop_size)
-        else:
-            box = random_resized_crop_box(height, width, rng, self.area_range, self.aspect_ratio_range)
-        return [resize(box.cut(frames), self.crop_size, self.crop_size)]
+            return [multi_scale_crop_box(height, width, rng, self.multi_scale_crop, self.crop_size)]
+        return [random_resized_crop_box(height, width, rng, self.area_range, self.aspect_ratio_range)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,19 +132,18 @@ class FixedViews:
             out_of_bound=self.out_of_bound,
         )
 
-    def crops(self, frames: np.ndarray, rng: np.random.Generator | None = None) -> list[np.ndarray]:
-        """(F, H, W, 3) to num_crops times (F, crop_size, crop_size, 3); ValueError for frames smaller than that."""
-        frames = resize_short_side(frames, self.short_side)
-        height, width = frames.shape[1:3]
+    def boxes(self, height: int, width: int, rng: np.random.Generator | None = None) -> list[Box]:
+        """The num_crops boxes of frames resized to `short_side`; ValueError for frames smaller than the crop."""
         size = self.crop_size
         if size > min(height, width):
             raise ValueError(f"crops of {size} do not fit into its {width}x{height} frames; set data.short_side")
         if self.num_crops == 1:
-            return [center_box(height, width, size).cut(frames)]
+            return [center_box(height, width, size)]
         if self.num_crops == 3:
-            return [box.cut(frames) for box in three_boxes(height, width, size)]
-        cuts = [box.cut(frames) for box in corner_boxes(height, width, size)]
-        return [view for cut in cuts for view in (cut, cut[:, :, ::-1])]  # each, and its mirror image
+            return three_boxes(height, width, size)
+        return [
+            box._replace(mirrored=mirrored) for box in corner_boxes(height, width, size) for mirrored in (False, True)
+        ]
 
 
 Views = RandomViews | FixedViews
@@ -167,16 +163,22 @@ def read_views(video: Frames, views: Views, rng: np.random.Generator | None = No
     """
     rng = np.random.default_rng(rng)
     indices = views.indices(len(video), rng)  # (num_clips, clip_len)
-    unique, inverse = np.unique(indices, return_inverse=True)
-    frames = video.read(unique)  # (F, H, W, 3)
-    try:
-        crops = views.crops(frames, rng)  # each (F, S, S, 3)
-    except ValueError as error:
-        raise DataError(f"{video.path}: {error}") from None
-    shown = np.empty((len(crops), inverse.size, *crops[0].shape[1:]), dtype=np.uint8)
-    for target, crop in zip(shown, crops, strict=True):
-        np.take(crop, inverse.ravel(), axis=0, out=target, mode="clip")  # "clip": straight into target
-    return shown.reshape(-1, views.frames_per_view, *shown.shape[2:])
+    size = views.crop_size
+    boxes: list[Box] = []
+    shown = np.empty((0, 0, size, size, 3), dtype=np.uint8)
+    for number, frame in video.each(np.unique(indices)):
+        frame = resize_short_side(frame, views.short_side)  # (H, W, 3)
+        if not boxes:
+            try:
+                boxes = views.boxes(frame.shape[0], frame.shape[1], rng)
+            except ValueError as error:
+                raise DataError(f"{video.path}: {error}") from None
+            shown = np.empty((len(boxes), indices.size, size, size, 3), dtype=np.uint8)
+        places = np.flatnonzero(indices == number)  # where the clips show this frame
+        for crop, box in zip(shown, boxes, strict=True):
+            resize(box.cut(frame), size, size, out=crop[places[0]])
+            crop[places[1:]] = crop[places[0]]
+    return shown.reshape(-1, views.frames_per_view, size, size, 3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
