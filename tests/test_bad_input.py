@@ -220,6 +220,7 @@ def test_resume_with_momenta_of_another_order(refused_training, trained, tmp_pat
     checkpoint = torch.load(trained / "epoch_1.pth", weights_only=True)
     (group, *_) = checkpoint["optimizer"]["param_groups"]
     group["params"] = group["params"][::-1]
+    del checkpoint["sealed"]  # a file of others has no seal
     torch.save(checkpoint, tmp_path / "foreign.pth")
     refused_training(
         ["--resume-from", tmp_path / "foreign.pth"], ["foreign.pth", "optimizer state", "momentum of shape"]

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tpn.benchmark import benchmark, random_views, run_benchmark
 from tpn.config import load_config
-from tpn.models.recognizer import build_recognizer
+from tpn.engine.evaluate import load_scorer
 
 CPU = torch.device("cpu")
 KINETICS = "tpn_slowonly_r50_8x8x1_150e_kinetics_rgb"
@@ -23,11 +23,9 @@ def config(recipe, single_thread):
 @pytest.mark.parametrize("warm_up", [0, 3])
 def test_each_video_is_run_once_after_the_uncounted_ones(config, warm_up):
     batches = []
-    model = build_recognizer(config.model)
-    model.register_forward_hook(lambda module, inputs, output: batches.append(len(output)))
-    speed = benchmark(
-        model, config, num_videos=5, warm_up=warm_up, log_interval=10, device=CPU, console=Console(quiet=True)
-    )
+    scorer = load_scorer(config, None, CPU)
+    scorer.model.register_forward_hook(lambda module, inputs, output: batches.append(len(output)))
+    speed = benchmark(scorer, config, num_videos=5, warm_up=warm_up, log_interval=10, console=Console(quiet=True))
     assert batches == [2] * (warm_up + 5)  # the two views of each video at once
     assert speed.videos == 5
     assert speed.videos_per_second == 5 / speed.seconds
@@ -37,11 +35,15 @@ def test_each_video_is_run_once_after_the_uncounted_ones(config, warm_up):
 def test_progress_and_overall_lines_are_mmaction2s(tpn, recipe):
     outcome = tpn("benchmark", recipe, "--num-videos", 5, "--warm-up", 0, "--log-interval", 2)
     assert outcome.code == 0, outcome.err
-    second, fourth, overall, details = outcome.out.splitlines()
+    second, fourth, overall, speed, details = outcome.out.splitlines()
     assert re.fullmatch(r"Done video \[2  / 5\], fps: [\d.e+]+ video / s", second)
     assert re.fullmatch(r"Done video \[4  / 5\], fps: [\d.e+]+ video / s", fourth)
     assert re.fullmatch(r"Overall fps: [\d.e+]+ video / s", overall)
-    assert re.match(r"2 views a video, [\d.e+]+ views / s, float32, peak memory \d+ MiB, on CPU, 1 threads", details)
+    number = r"[\d.e+]+"
+    assert re.fullmatch(
+        rf"2 views a video, {number} views / s, {number} GFLOP/s: \d+% of the {number} of a large product here", speed
+    )
+    assert re.fullmatch(r"float32, peak memory \d+ MiB, on CPU, 1 threads", details)
 
 
 def test_figures_agree_with_each_other(config, capsys):

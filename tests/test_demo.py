@@ -34,7 +34,7 @@ def accuracies(printed: str) -> tuple[float, float]:
     return float(ordered[1]), float(shuffled[1])
 
 
-def test_every_step_of_the_demo_runs_on_few_videos(monkeypatch, capsys, tmp_path, single_thread):
+def test_every_step_of_the_demo_runs_on_few_videos(monkeypatch, capsys, tmp_path, single_thread, request):
     monkeypatch.setattr(tpn.demo, "VIDEOS", {"num_train": 36, "num_val": 6, "num_test": 12})
     run_demo(tmp_path, epochs=1, device=torch.device("cpu"), console=Console())
     printed = capsys.readouterr().out
@@ -42,6 +42,10 @@ def test_every_step_of_the_demo_runs_on_few_videos(monkeypatch, capsys, tmp_path
     assert all(0 <= accuracy <= 100 for accuracy in accuracies(printed))
     assert "The top-5 labels with corresponding scores are:" in printed
     check_folder(tmp_path, last_epoch=1)
+    [follow_up] = re.findall(r"^Next: tpn (.+)$", printed, re.MULTILINE)
+    outcome = request.getfixturevalue("tpn")(*follow_up.split())
+    assert outcome.code == 0, outcome.err
+    assert "The top-5 labels" in outcome.out
 
 
 def test_shuffling_shows_the_same_frames_in_another_order(recipe):

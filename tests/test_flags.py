@@ -53,6 +53,12 @@ def warnings_of(outcome) -> list[str]:
     return [line.removeprefix("warning: ") for line in outcome.err.splitlines() if line.startswith("warning: ")]
 
 
+@pytest.fixture
+def gpus(monkeypatch):
+    """What --gpu-ids asks for is taken to be there."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+
+
 @pytest.mark.parametrize(
     ("flags", "warnings"),
     [
@@ -63,7 +69,7 @@ def warnings_of(outcome) -> list[str]:
         ([], []),
     ],
 )
-def test_flags_of_train_without_effect_are_said_once(tpn, flags, warnings):
+def test_flags_of_train_without_effect_are_said_once(tpn, gpus, flags, warnings):
     outcome = tpn("train", "gone.py", *flags)
     assert warnings_of(outcome) == warnings
     assert "gone.py" in outcome.err.splitlines()[-1]
@@ -80,7 +86,21 @@ def test_other_processes_do_not_repeat_the_warnings(tpn, monkeypatch):
     assert warnings_of(tpn("train", "gone.py", "--gpus", "4")) == []
 
 
-def test_gpu_ids_choose_the_gpu(tpn):
+def test_gpu_ids_without_a_gpu_are_said_to_have_no_effect(tpn, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    warning = "--gpu-ids has no effect: PyTorch sees no CUDA GPU here"
+    assert warnings_of(tpn("train", "gone.py", "--gpu-ids", "0")) == [warning]
+    assert warnings_of(tpn("train", "gone.py", "--gpu-ids", "1", "2")) == [warning]
+
+
+def test_launcher_pytorch_without_torchrun_is_said_to_have_no_effect(tpn, monkeypatch):
+    warning = "--launcher pytorch has no effect: this process is alone; start several with torchrun"
+    assert warnings_of(tpn("train", "gone.py", "--launcher", "pytorch")) == [warning]
+    monkeypatch.setenv("RANK", "0")
+    assert warnings_of(tpn("train", "gone.py", "--launcher", "pytorch")) == []
+
+
+def test_gpu_ids_choose_the_gpu(tpn, gpus):
     tpn("train", "gone.py", "--gpu-ids", "3", "1")
     assert os.environ["LOCAL_RANK"] == "3"
 

@@ -62,3 +62,7 @@ def test_a_hand_counted_network():
             convs += outputs * channels * (parameter[0].numel() + 2 + activation)
     head = 256 * 2 + 256 * 6
     assert count_flops(model, (1, 3, 2, 16, 16)) == convs + head
+
+
+def test_the_default_shape_is_in_the_help(tpn):
+    assert "Default: 340 256" in " ".join(tpn("flops", "--help").out.replace("│", " ").split())

@@ -13,10 +13,12 @@ from tpn.config import Config, load_config
 from tpn.config.recipes import find_recipe
 from tpn.data.dataset import FixedViews, VideoDataset, build_dataset
 from tpn.data.sprites import CLASSES, make_sprites
+from tpn.engine.bad_videos import BadVideos
 from tpn.engine.distributed import World
 from tpn.engine.evaluate import Scorer, build_scorer, score_dataset
+from tpn.engine.folder import make_folder
 from tpn.engine.progress import ProgressBar, print_line
-from tpn.engine.setup import make_work_dir, start_run
+from tpn.engine.setup import start_run
 from tpn.engine.train import train
 from tpn.metrics import top_k_accuracy
 from tpn.models.recognizer import build_recognizer
@@ -29,7 +31,7 @@ VIDEOS = {"num_train": 960, "num_val": 120, "num_test": 240}
 def run_demo(work_dir: Path, *, epochs: int | None, device: torch.device, console: Console) -> None:
     """Make the videos, train, test on ordered and on shuffled frames, predict one video; all of it in work_dir."""
     world = World(rank=0, size=1, device=device)
-    make_work_dir(work_dir, world)
+    make_folder(work_dir)
     print_line(f"1/4  Making {sum(VIDEOS.values())} mp4 videos of 6 classes in {work_dir / 'temposprites'}", console)
     make_videos(work_dir / "temposprites", console)
     config = demo_config(work_dir, epochs)
@@ -68,6 +70,8 @@ def run_demo(work_dir: Path, *, epochs: int | None, device: torch.device, consol
     print_line(
         f"\nEverything is in {work_dir}: {best.name}, latest.pth, curves.png, prediction.png, logs, config", console
     )
+    print_line(f"Next: tpn predict {work_dir / RECIPE}.py {best} {test_set.records[1].path}", console)
+    print_line("Your own videos: docs/en/getting-started.md, 我自己的视频: docs/zh-CN/getting-started.md", console)
 
 
 def make_videos(folder: Path, console: Console) -> None:
@@ -100,6 +104,8 @@ def accuracy(
         dataset,
         batch_size=config.data.videos_per_gpu,
         workers=config.data.workers_per_gpu,
+        read_timeout=config.data.read_timeout,
+        bad=BadVideos(config, "test", dataset.records),
         world=world,
         console=console,
         title=title,

@@ -6,15 +6,14 @@ from pathlib import Path
 from rich.console import Console
 from torch import nn
 
-from tpn.compat.checkpoints import load_checkpoint
 from tpn.config import Config
 from tpn.data.dataset import build_dataset, build_fixed_views
+from tpn.engine.bad_videos import BadVideos
 from tpn.engine.distributed import World
-from tpn.engine.evaluate import build_scorer, score_dataset
+from tpn.engine.evaluate import load_scorer, score_dataset
 from tpn.engine.progress import print_line
 from tpn.engine.results import check_results_path, write_meta, write_results
 from tpn.engine.test import describe
-from tpn.models.recognizer import build_recognizer
 
 
 def extract_features(
@@ -37,21 +36,22 @@ def extract_features(
         video_root: folder the paths start from; None: the recipe's.
     Raises:
         UserError: before any video is read, where `out`, the list or the checkpoint cannot be used.
-        DataError: a video cannot be read; named.
+        DataError: more videos cannot be read than `data.test.max_bad` allows; all of them are named.
     """
     if world.is_main:
         check_results_path(out)
     config = with_videos(config, video_list, video_root)
     dataset = build_dataset(config, "test", seed=0, labelled=video_list is None)
-    model = build_recognizer(config.model, pretrained=False)
-    load_checkpoint(model, checkpoint)
-    model.cls_head.register_module("fc_cls", nn.Identity())  # so that the scores are what the last layer would see
-    scorer = replace(build_scorer(model.to(world.device), config, world.device), average_clips="score")
+    scorer = replace(load_scorer(config, checkpoint, world.device), average_clips="score")
+    scorer.model.cls_head.register_module("fc_cls", nn.Identity())  # so that the scores are what the last layer sees
+    bad = BadVideos(config, "test", dataset.records)
     features = score_dataset(
         scorer,
         dataset,
         batch_size=1,
         workers=config.data.workers_per_gpu,
+        read_timeout=config.data.read_timeout,
+        bad=bad,
         world=world,
         console=console,
         title="features",
@@ -61,7 +61,7 @@ def extract_features(
     print_line(f"\nwriting results to {out}", console)
     write_results(out, features)
     num_views = build_fixed_views(config, "test").num_views
-    facts = describe(config, checkpoint, num_videos=len(dataset), num_views=num_views)
+    facts = describe(config, checkpoint, num_videos=len(dataset), num_views=num_views, failures=bad.listed())
     write_meta(out, facts | {"average_clips": "mean of the features"})
 
 

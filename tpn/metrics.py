@@ -15,9 +15,10 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, ks: Sequence[int] = (
 
     Equal scores are ordered as `np.argsort` leaves them, because MMAction2 does so. That order is not stable and
     differs between CPUs with and without vectorised sorting; it matters only where the k-th score is tied.
+    A row with NaN, as of a video that cannot be read, hits nothing.
     """
     ranking = np.argsort(scores, axis=1)  # (N, C), best last
-    hits = ranking == np.asarray(labels)[:, None]
+    hits = (ranking == np.asarray(labels)[:, None]) & ~np.isnan(scores).any(axis=1, keepdims=True)
     return [float(hits[:, -k:].any(axis=1).mean()) for k in ks]
 
 
@@ -47,10 +48,15 @@ def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     """Top-1 accuracy of each class, averaged over classes. scores (N, C), labels (N,).
 
     The classes are those seen in labels *or* predictions, as in MMAction2: a class that is predicted but has no video
-    counts as 0. Of equal scores the lowest class wins here (`argmax`), unlike in `top_k_accuracy`.
+    counts as 0. Of equal scores the lowest class wins here (`argmax`), unlike in `top_k_accuracy`. A row with NaN, as
+    of a video that cannot be read, predicts no class: it is wrong.
     """
-    recalls = np.diag(confusion_matrix(np.argmax(scores, axis=1), labels, normalize="true"))
-    return float(recalls.mean())
+    labels, is_read = np.asarray(labels), ~np.isnan(scores).any(axis=1)
+    predictions = np.argmax(scores, axis=1)
+    classes = classes_seen(predictions[is_read], labels)
+    rows, is_right = np.searchsorted(classes, labels), is_read & (predictions == labels)
+    videos, right = (np.bincount(each, minlength=len(classes)) for each in (rows, rows[is_right]))
+    return float(np.divide(right, videos, out=np.zeros(len(classes)), where=videos > 0).mean())
 
 
 def evaluate_scores(

@@ -5,16 +5,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from tpn.compat.checkpoints import load_checkpoint
 from tpn.config import Config
 from tpn.data.dataset import build_fixed_views, read_views
 from tpn.data.decode import VideoFile
 from tpn.data.frames import FrameFolder, count_frames
-from tpn.engine.evaluate import Scorer, build_scorer
+from tpn.engine.evaluate import Scorer, load_scorer
 from tpn.engine.progress import print_line
 from tpn.engine.results import check_output_path
 from tpn.errors import DataError, UserError
-from tpn.models.recognizer import build_recognizer
 from tpn.report import draw_prediction
 
 
@@ -25,6 +23,7 @@ def run_prediction(
     *,
     labels: Path | None,
     out: Path | None,
+    compile: bool = False,
     device: torch.device,
     console: Console,
 ) -> None:
@@ -32,9 +31,8 @@ def run_prediction(
     names = read_labels(labels, config.model.cls_head.num_classes)
     if out is not None:
         check_output_path(out, suffixes=[".png"], what="pictures")
-    model = build_recognizer(config.model, pretrained=False)
-    load_checkpoint(model, checkpoint)
-    predict(build_scorer(model.to(device), config, device), config, video, names=names, out=out, console=console)
+    scorer = load_scorer(config, checkpoint, device, compile=compile)
+    predict(scorer, config, video, names=names, out=out, console=console)
 
 
 def predict(

@@ -1,8 +1,9 @@
-"""Pictures: the curves of a run from its log, and a prediction as the frames above the five likeliest classes."""
+"""Pictures: the curves of a run, a prediction as frames above the five likeliest classes, and where time goes."""
 
 import json
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,40 @@ def frame_strip(frames: np.ndarray) -> np.ndarray:
         y, x = (index // columns) * (height + GAP), (index % columns) * (width + GAP)
         strip[y : y + height, x : x + width] = frame
     return strip
+
+
+# ------------------------------------------------------------------------------------------------------------- profile
+
+
+def draw_profile(title: str, subtitle: str, groups: Mapping[str, Mapping[str, float]], verdict: str, png: Path) -> None:
+    """Draw how long phases take, one after the other, 1200 pixels wide: groups, by their headings, of ms by phase."""
+    row, heading = 34, 62
+    lines = textwrap.wrap(verdict, 120)
+    height = 84 + sum(heading + row * len(phases) for phases in groups.values()) + 60 + 26 * len(lines)
+    canvas = Canvas.blank(WIDTH, height)
+    canvas.text(title, MARGIN, 40, size=26, bold=True)
+    canvas.text(subtitle, MARGIN, 74, size=15, colour=MUTED)
+    top = 84
+    for (name, phases), colour in zip(groups.items(), (BLUE, ORANGE), strict=True):
+        canvas.text(f"{name}: {sum(phases.values()):.1f} ms", MARGIN, top + heading - 26, size=17, bold=True)
+        draw_phases(canvas, top + heading, row, phases, colour)
+        top += heading + row * len(phases)
+    for number, line in enumerate(lines):
+        canvas.text(line, MARGIN, top + 48 + 26 * number, size=17)
+    canvas.save(png)
+
+
+def draw_phases(canvas: Canvas, top: int, row: int, phases: Mapping[str, float], colour: RGB) -> None:
+    """A bar for each phase, beginning where the one before it ends; the longest in full colour."""
+    left, right = 250, WIDTH - MARGIN - 190
+    total, longest, done = sum(phases.values()), max(phases.values()), 0.0
+    for number, (phase, ms) in enumerate(phases.items()):
+        y, is_longest = top + row * number + row / 2, ms == longest
+        start, stop = (left + (right - left) * moment / total for moment in (done, done + ms))
+        canvas.text(phase, left - 20, y, size=16, align="right", bold=is_longest)
+        canvas.box(left, y - 11, right, y + 11, blend(GRID, 0.6))
+        canvas.box(start, y - 11, stop, y + 11, colour if is_longest else blend(colour, 0.45))
+        ink = INK if is_longest else MUTED
+        canvas.text(f"{ms:.1f} ms", WIDTH - MARGIN - 76, y, size=16, colour=ink, align="right", bold=is_longest)
+        canvas.text(f"{ms / total:.0%}", WIDTH - MARGIN, y, size=16, colour=ink, align="right", bold=is_longest)
+        done += ms

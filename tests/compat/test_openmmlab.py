@@ -33,9 +33,10 @@ def test_a_published_config_is_the_recipe_of_the_same_name(mmaction2, name):
     assert spelt_out(mmaction2.load(name)) == spelt_out(load_recipe(find_recipe(RECIPES[name])))
 
 
-def test_version_1_differs_from_0_in_video_files_test_clips_and_validation_interval(mmaction2):
+def test_version_1_differs_from_0_in_video_files_test_clips_validations_and_kept_checkpoints(mmaction2):
     old, new = spelt_out(mmaction2.load("tpn/tpn_kinetics.py")), spelt_out(mmaction2.load("v1/tpn_kinetics.py"))
     assert (new["data"]["format"], new["data"]["test_clips"], new["evaluation"]["interval"]) == ("videos", "spread", 10)
+    assert new["checkpoint_config"].pop("max_keep_ckpts") == 5 and not old["checkpoint_config"].pop("max_keep_ckpts")
     for settings in (old, new):
         del settings["data"]["format"], settings["data"]["test_clips"], settings["evaluation"]["interval"]
         for split in ("train", "val", "test"):
@@ -195,6 +196,11 @@ def test_options_have_the_files_keys(mmaction2):
     assert (config.lr_config.step, config.data.test.num_clips, config.data.videos_per_gpu) == ((50, 100), 2, 4)
 
 
+def test_activation_checkpointing_is_taken_over(mmaction2):
+    assert not mmaction2.load("tpn/tpn_kinetics.py").model.backbone.with_cp
+    assert mmaction2.load("tpn/tpn_kinetics.py", "model.backbone.with_cp=True").model.backbone.with_cp
+
+
 def test_the_learning_rate_stays_that_of_the_files_own_batch(mmaction2):
     assert mmaction2.load("tpn/tpn_kinetics.py", "data.videos_per_gpu=4").optimizer.lr_batch_size == 64
     assert mmaction2.load("v1/tpn_kinetics.py", "train_dataloader.batch_size=4").optimizer.lr_batch_size == 64
@@ -222,6 +228,14 @@ def test_options_that_contradict_each_other_are_refused_with_all_keys(mmaction2)
     assert mmaction2.problems("tpn/tpn_kinetics.py", *options) == [
         "--cfg-options: data.train.pipeline.0.frame_interval: 4, but data.val.pipeline.0.frame_interval is 2 "
         f"(--cfg-options); one setting here: --cfg-options {keys}"
+    ]
+
+
+@pytest.mark.parametrize("index", [1, 3])
+def test_an_option_for_the_wrong_step_of_a_pipeline_is_told_the_right_one(mmaction2, index):
+    assert mmaction2.problems("tpn/tpn_kinetics.py", f"data.val.pipeline.{index}.frame_interval=4") == [
+        f"--cfg-options: data.val.pipeline.{index}.frame_interval: unknown key (value 4); "
+        "did you mean data.val.pipeline.0.frame_interval?"
     ]
 
 

@@ -58,6 +58,12 @@ def test_a_schedule_of_mmcv_gives_the_same_rates(mmaction2, text, expected):
     assert rates(mmaction2.load(KINETICS)) == pytest.approx(expected, rel=1e-12)
 
 
+def test_steps_that_a_cosine_leaves_out_are_told(mmaction2):
+    summary = mmaction2.read(KINETICS, "lr_config.policy=CosineAnnealing").summary()
+    assert "  lr_config.step: of a step schedule, perhaps inherited; MMAction2 refuses to train with it" in summary
+    assert "lr_config.step" not in mmaction2.read(KINETICS).summary()
+
+
 # What mmengine 0.10.7 makes of these, epoch by epoch, with lr=1.
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -204,6 +210,13 @@ def test_fp16_tensorboard_and_intervals(mmaction2):
     config = mmaction2.load(KINETICS)
     assert (config.dtype, config.log_config.tensorboard, config.log_config.interval) == ("float16", True, 20)
     assert (config.checkpoint_config.interval, config.evaluation.interval) == (4, 5)
+    assert config.checkpoint_config.max_keep_ckpts == 3
+
+
+def test_gradients_are_accumulated_as_there(mmaction2):
+    hook = "optimizer_config = dict(type='GradientCumulativeOptimizerHook', cumulative_iters=4, grad_clip=None)"
+    mmaction2.change("tpn/tpn_scratch.py", ("model =", f"{hook}\nmodel ="))
+    assert mmaction2.load("tpn/tpn_scratch.py").optimizer.accumulation_steps == 4
 
 
 def test_version_1_has_them_elsewhere(mmaction2):
@@ -252,7 +265,7 @@ def test_what_would_change_the_result_is_refused(mmaction2, text, problem):
 
 def test_what_changes_no_result_is_ignored_and_told(mmaction2):
     lines = ["gpu_ids = range(0, 8)", "cudnn_benchmark = True", "find_unused_parameters = False", "omnisource = False",
-             "seed = 0", "module_hooks = []", "checkpoint_config = dict(interval=1, max_keep_ckpts=3)"]  # fmt: skip
+             "seed = 0", "module_hooks = []", "checkpoint_config = dict(interval=1, max_keep_ckpts=-1)"]  # fmt: skip
     plain = mmaction2.load("tpn/tpn_scratch.py")
     mmaction2.change("tpn/tpn_scratch.py", ("model =", "\n".join([*lines, "model ="])))
     assert mmaction2.load("tpn/tpn_scratch.py") == plain

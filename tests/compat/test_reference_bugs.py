@@ -12,9 +12,10 @@ from tpn.config.recipes import find_recipe
 from tpn.config.settings import Compat, Head, Model, Neck, SlowOnlyBackbone, TSMBackbone
 from tpn.data.dataset import build_dataset
 from tpn.data.transforms import NO_JITTER
+from tpn.engine.bad_videos import BadVideos
 from tpn.engine.distributed import World
 from tpn.engine.evaluate import build_scorer, score_dataset
-from tpn.engine.train import reference_classifier
+from tpn.engine.validation import reference_classifier
 from tpn.models.recognizer import build_recognizer
 
 BUGS = [name for name in Compat.model_fields if name != "reference_bugs"]
@@ -56,10 +57,11 @@ def test_jittered_validation_has_other_scores(recipe):
     for jitter in (False, True):
         config = load_config(recipe, {"compat.val_color_jitter": jitter})
         torch.manual_seed(0)
-        device = torch.device("cpu")
+        device, videos = torch.device("cpu"), build_dataset(config, "val", seed=0)
         scores[jitter] = score_dataset(
-            build_scorer(build_recognizer(config.model), config, device), build_dataset(config, "val", seed=0),
-            batch_size=2, workers=0, world=World(rank=0, size=1, device=device), console=Console(quiet=True), title="",
+            build_scorer(build_recognizer(config.model), config, device), videos,
+            batch_size=2, workers=0, read_timeout=None, bad=BadVideos(config, "val", videos.records),
+            world=World(rank=0, size=1, device=device), console=Console(quiet=True), title="",
         )  # fmt: skip
     assert not np.allclose(scores[False], scores[True])
 
@@ -116,8 +118,7 @@ def test_validation_uses_the_current_classifier_unless_wanted(backbone, neck, sw
     )
     run = SimpleNamespace(
         config=SimpleNamespace(model=settings, compat=Compat(**switches)),
-        state=SimpleNamespace(model=build_recognizer(settings)),
-        first_classifier=None,
+        state=SimpleNamespace(model=build_recognizer(settings), first_classifier=None),
     )
     first, second = classifiers(run)
     assert torch.equal(first, second) is stale

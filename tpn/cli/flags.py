@@ -27,6 +27,8 @@ class Launch:
 
     def enter(self) -> None:
         """Set the environment variables by which the processes find each other. Raises UserError where that fails."""
+        if self.launcher == "pytorch" and "RANK" not in os.environ:
+            warn("--launcher pytorch has no effect: this process is alone; start several with torchrun")
         os.environ.update(torchrun_variables(self.launcher, os.environ, local_rank=self.local_rank))
 
 
@@ -56,7 +58,11 @@ def choose_gpu(gpu_ids: list[int]) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         warn("--gpu-ids has no effect on several processes: each uses the GPU of its LOCAL_RANK")
         return
-    if len(gpu_ids) > 1:
+    from torch import cuda
+
+    if not cuda.is_available():
+        warn("--gpu-ids has no effect: PyTorch sees no CUDA GPU here")
+    elif len(gpu_ids) > 1:
         warn(f"--gpu-ids: a process uses one GPU, {gpu_ids[0]}; for more, tools/dist_train.sh CONFIG GPUS")
     os.environ["LOCAL_RANK"] = str(gpu_ids[0])
 
@@ -73,7 +79,7 @@ class OldTestFlags:
     def apply(self) -> None:
         """Warn of what has no effect."""
         warn_without_effect({
-            "--fuse-conv-bn": self.fuse_conv_bn and "it never changes the scores",
+            "--fuse-conv-bn": self.fuse_conv_bn and "norms are always folded into the convolutions",
             "--gpu-collect": self.gpu_collect and "the processes send their scores to the first one",
             "--tmpdir": self.tmpdir is not None and "no temporary files are made",
         })  # fmt: skip

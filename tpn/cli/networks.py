@@ -1,7 +1,7 @@
-"""Commands around a network, which tools/ has at MMAction2's paths: logs, size, metrics of results, features."""
+"""Commands around a network, most of which tools/ has at MMAction2's paths: logs, size, time, metrics, features."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt
@@ -93,6 +93,7 @@ def get_flops(
         The recipe.
     shape
         Of the input: H W of one view of the recipe's frames (one number for a square), T 3 H W, or N 3 T H W.
+        Default: 340 256, as MMAction2's.
     cfg_options
         Settings to change, as `model.backbone.depth=101`.
     """
@@ -126,6 +127,56 @@ def clips_shape(shape: list[int], frames: int) -> tuple[int, ...]:
         case [batch, 3, time, height, width]:
             return batch, 3, time, height, width
     raise UserError(f"--shape {' '.join(map(str, shape))}: expected H W, T 3 H W, or N 3 T H W")
+
+
+@app.command
+def profile(
+    config: Path,
+    /,
+    *,
+    checkpoint: Path | None = None,
+    mode: Literal["train", "test"] = "train",
+    steps: PositiveInt | None = None,
+    out: Path | None = None,
+    cfg_options: CfgOptions = [],  # noqa: B006 (read only)
+    device: Device = None,
+) -> None:
+    """Show where the time of a training or a test goes on this machine, as a table and a picture; say what to change.
+
+    Example: `tpn profile configs/recognition/tpn/tpn_slowonly_r50_8x8x1_150e_kinetics_rgb.py --mode test`
+
+    Parameters
+    ----------
+    config
+        The recipe; its own lists and videos are used.
+    checkpoint
+        Weights to run; they do not change the speed. Default: random.
+    mode
+        Whether to run some steps of the training, or the test of some videos.
+    steps
+        Steps or videos to measure, after the first ones. Default: 20 on a GPU, 5 on a CPU.
+    out
+        The PNG file for the picture. Default: profile_MODE.png.
+    cfg_options
+        Settings to change, as `data.workers_per_gpu=4 dtype=bfloat16`.
+    device
+        Default: a GPU where there is one.
+    """
+    from tpn.compat import load_config
+    from tpn.config import parse_overrides
+    from tpn.engine.distributed import choose_device
+    from tpn.profile import run_profile
+
+    run_profile(
+        load_config(config, parse_overrides(cfg_options)),
+        config_file=config,
+        checkpoint=checkpoint,
+        mode=mode,
+        steps=steps,
+        out=out or Path(f"profile_{mode}.png"),
+        device=choose_device(device, local_rank=0),
+        console=console(),
+    )
 
 
 @app.command(name="print-config", show=False)
@@ -190,9 +241,9 @@ def eval_metric(
 @app.command(name="fuse")
 def report_accuracy(
     *,
-    scores: Annotated[list[Path], Many] = [Path("demo/fuse/rgb.pkl"), Path("demo/fuse/flow.pkl")],  # noqa: B006
+    scores: Annotated[list[Path], Many],
     coefficients: Annotated[list[float] | None, Many] = None,
-    datalist: Path = Path("demo/fuse/data_list.txt"),
+    datalist: Path,
     apply_softmax: Flag = False,
 ) -> None:
     """Print the accuracies of a weighted sum of result files.

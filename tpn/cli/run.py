@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts.types import NonNegativeInt, PositiveInt
+from cyclopts.types import NonNegativeInt, PositiveFloat, PositiveInt
 
-from tpn.cli.app import CfgOptions, Device, Flag, Many, Metric, Seed, app, console
+from tpn.cli.app import CfgOptions, Device, DType, Flag, Many, Metric, Seed, app, console, overrides_of
 from tpn.cli.flags import (
     ALONE,
     NO_TEST_FLAGS,
@@ -32,11 +32,16 @@ def train(
     work_dir: Path | None = None,
     validate: Flag = False,
     resume_from: Path | None = None,
+    auto_resume: Flag = False,
+    checkpoint_every: str | None = None,
     seed: Seed | None = None,
     deterministic: Flag = False,
     autoscale_lr: Flag = False,
+    skip_nonfinite: NonNegativeInt = 0,
+    dist_timeout: PositiveFloat | None = None,
     test_last: Flag = False,
     test_best: Flag = False,
+    dtype: DType = None,
     cfg_options: CfgOptions = [],  # noqa: B006 (read only)
     device: Device = None,
     launch: Launch = ALONE,
@@ -58,16 +63,27 @@ def train(
         Score the validation videos every `evaluation.interval` epochs and keep the best checkpoint.
     resume_from
         Checkpoint of an earlier run of this config: go on exactly where it stood.
+    auto_resume
+        Go on from the newest intact checkpoint of the last run in the work_dir; without one, start. Restarts by
+        torchrun (--max-restarts) do so by themselves.
+    checkpoint_every
+        Between checkpoints within an epoch: steps (200) or time (90s, 10min, 1h). Default: the recipe's, 30min.
     seed
         Seed of weights, order and augmentation. Default: drawn and printed.
     deterministic
         Two runs on the same machine are bitwise equal on the CPU; slower on GPUs.
     autoscale_lr
         Scale the learning rate, given for 64 videos a step, to the videos of one step of this run.
+    skip_nonfinite
+        Leave out up to so many steps whose loss is not finite. Default: the first one ends the run, nothing lost.
+    dist_timeout
+        Seconds after which a process that does not answer the others is taken for dead. Longer than a checkpoint takes.
     test_last
         After training, test the last checkpoint and write its scores to last_pred.pkl in the work_dir.
     test_best
         After training, test the best checkpoint (see --validate) and write its scores to best_pred.pkl.
+    dtype
+        Precision of the forward pass: float32, bfloat16 or float16. Default: the recipe's, float32.
     cfg_options
         Settings to change, as `data.videos_per_gpu=4 optimizer.lr=0.005`.
     device
@@ -76,14 +92,16 @@ def train(
     launch.enter()
     old.apply()
     from tpn.compat import load_config
-    from tpn.config import parse_overrides
     from tpn.engine.distributed import joined_world
     from tpn.engine.setup import start_run
     from tpn.engine.test import test_after_training
     from tpn.engine.train import train as run_training
 
-    settings = load_config(config, parse_overrides(cfg_options))
-    with joined_world(device) as world:
+    overrides = overrides_of(cfg_options, dtype=dtype)
+    if checkpoint_every is not None:
+        overrides["checkpoint_config.every"] = checkpoint_every
+    settings = load_config(config, overrides)
+    with joined_world(device, timeout=dist_timeout) as world:
         run = start_run(
             settings,
             config_file=config,
@@ -95,6 +113,8 @@ def train(
             deterministic=deterministic,
             autoscale_lr=autoscale_lr,
             resume_from=resume_from,
+            auto_resume=auto_resume,
+            skip_nonfinite=skip_nonfinite,
         )
         run_training(run)
         if test_last or test_best:
@@ -111,6 +131,8 @@ def test(
     eval: Annotated[list[Metric], Many] = [],  # noqa: B006 (read only)
     average_clips: Literal["score", "prob"] | None = None,
     eval_options: CfgOptions = [],  # noqa: B006 (read only)
+    dtype: DType = None,
+    compile: Flag = False,
     cfg_options: CfgOptions = [],  # noqa: B006 (read only)
     device: Device = None,
     options: HiddenList = None,
@@ -136,6 +158,10 @@ def test(
         Average the views after the softmax (prob) or before it (score). Default: the recipe's.
     eval_options
         `topk=(1,3)`: other k for top_k_accuracy than 1 and 5.
+    dtype
+        Precision of the forward pass: float32, bfloat16 or float16. Default: the recipe's, float32.
+    compile
+        Have torch.compile make the network's code, which takes minutes at the start. Meant for GPUs.
     cfg_options
         Settings to change, as `data.test.ann_file=my_list.txt`.
     device
@@ -152,12 +178,12 @@ def test(
     from tpn.engine.test import test as run_test
 
     ks = top_ks(parse_overrides(newest(eval_options, options)))
-    settings = load_config(config, parse_overrides(cfg_options))
+    settings = load_config(config, overrides_of(cfg_options, dtype=dtype))
     if average_clips is not None:
         evaluation = settings.evaluation.model_copy(update={"average_clips": average_clips})
         settings = settings.model_copy(update={"evaluation": evaluation})
     with joined_world(device) as world:
-        run_test(settings, checkpoint, metrics=eval, ks=ks, out=out, world=world, console=console())
+        run_test(settings, checkpoint, metrics=eval, ks=ks, out=out, compile=compile, world=world, console=console())
 
 
 @app.command
@@ -169,6 +195,8 @@ def benchmark(
     num_videos: PositiveInt | None = None,
     warm_up: NonNegativeInt | None = None,
     log_interval: PositiveInt = 10,
+    dtype: DType = None,
+    compile: Flag = False,
     cfg_options: CfgOptions = [],  # noqa: B006 (read only)
     device: Device = None,
     fuse_conv_bn: HiddenFlag = False,
@@ -189,24 +217,28 @@ def benchmark(
         Videos run before the clock starts. Default: 5 on a GPU, 1 on a CPU.
     log_interval
         Videos between progress lines.
+    dtype
+        Precision of the forward pass: float32, bfloat16 or float16. Default: the recipe's, float32.
+    compile
+        Have torch.compile make the network's code, which takes minutes at the start. Meant for GPUs.
     cfg_options
-        Settings to change, as `data.test.num_clips=1 dtype=bfloat16`.
+        Settings to change, as `data.test.num_clips=1`.
     device
         Default: a GPU where there is one.
     """
-    warn_without_effect({"--fuse-conv-bn": fuse_conv_bn and "the network is measured as the test runs it"})
+    warn_without_effect({"--fuse-conv-bn": fuse_conv_bn and "norms are always folded into the convolutions"})
     from tpn.benchmark import run_benchmark
     from tpn.compat import load_config
-    from tpn.config import parse_overrides
     from tpn.engine.distributed import choose_device
 
-    settings = load_config(config, parse_overrides(cfg_options))
+    settings = load_config(config, overrides_of(cfg_options, dtype=dtype))
     run_benchmark(
         settings,
         checkpoint=checkpoint,
         num_videos=num_videos,
         warm_up=warm_up,
         log_interval=log_interval,
+        compile=compile,
         device=choose_device(device, local_rank=0),
         console=console(),
     )
@@ -221,6 +253,8 @@ def predict(
     *,
     labels: Path | None = None,
     out: Path | None = None,
+    dtype: DType = None,
+    compile: Flag = False,
     cfg_options: CfgOptions = [],  # noqa: B006 (read only)
     device: Device = None,
 ) -> None:
@@ -240,22 +274,26 @@ def predict(
         Class names, one per line in label order.
     out
         Draw the frames the network saw and the five likeliest classes to this PNG file.
+    dtype
+        Precision of the forward pass: float32, bfloat16 or float16. Default: the recipe's, float32.
+    compile
+        Have torch.compile make the network's code, which takes minutes at the start. Meant for GPUs.
     cfg_options
         Settings to change, as `data.test.num_clips=1`.
     device
         Default: a GPU where there is one.
     """
     from tpn.compat import load_config
-    from tpn.config import parse_overrides
     from tpn.engine.distributed import choose_device
     from tpn.predict import run_prediction
 
     run_prediction(
-        load_config(config, parse_overrides(cfg_options)),
+        load_config(config, overrides_of(cfg_options, dtype=dtype)),
         checkpoint,
         video,
         labels=labels,
         out=out,
+        compile=compile,
         device=choose_device(device, local_rank=0),
         console=console(),
     )

@@ -90,9 +90,17 @@ class Translation:
             self.settle(to, places)
         for foreign in self.opened:
             for key in (key for key in foreign.section if key not in foreign.asked):
-                known = did_you_mean(key, map(str, foreign.asked))
+                known = self.neighbour(foreign, key) or did_you_mean(key, map(str, foreign.asked))
                 value = shown(foreign.section[key])
                 self.problem(foreign.where(key), foreign.name(key), f"unknown key (value {value}){known}")
+
+    def neighbour(self, foreign: Foreign, key: Any) -> str:
+        """Which item of the same list has the key: an index in `--cfg-options` is easily one off."""
+        around, _, index = foreign.path.rpartition(".")
+        items = [item for item in self.opened if index.isdecimal() and item.path.rpartition(".")[0] == around]
+        return next(
+            (f"; did you mean {item.name(key)}?" for item in items if key in item.asked & item.section.keys()), ""
+        )
 
     def settle(self, to: str, places: list[Place]) -> None:
         """One fact from several places: --cfg-options wins over the file; a file that contradicts itself is refused."""

@@ -77,7 +77,11 @@ def translate_optimizer(config: Foreign, *, videos_per_gpu: object) -> None:
         optimizer.tell(
             "lr", "translated", f"is for 8 GPUs x {videos_per_gpu} videos (--autoscale-lr scales from there)"
         )
-    translate_clipping(config.child("optimizer_config"), "grad_clip")
+    hook = config.child("optimizer_config")
+    translate_clipping(hook, "grad_clip")
+    if hook.take("type") in ("GradientCumulativeOptimizerHook", "GradientCumulativeFp16OptimizerHook"):
+        hook.tell("type", "honoured")
+        hook.honour("cumulative_iters", "optimizer.accumulation_steps", default=1)
 
 
 def translate_sgd(optimizer: Foreign) -> None:
@@ -155,7 +159,7 @@ def translate_cosine(schedule: Foreign, optimizer: object) -> None:
     else:
         schedule.refuse("min_lr_ratio", f"expected a number, and one for optimizer.lr, got {shown(ratio)}")
     why = "of a step schedule, perhaps inherited; MMAction2 refuses to train with it"
-    schedule.ignore(why, "step", "gamma")
+    schedule.ignore(why, "step", "gamma", notable=True)
 
 
 def translate_warmup(schedule: Foreign) -> None:
@@ -193,8 +197,9 @@ def translate_intervals(config: Foreign) -> None:
     checkpoints = config.child("checkpoint_config")
     checkpoints.honour("interval", "checkpoint_config.interval", default=1)
     checkpoints.only("by_epoch", True)
-    why = "every checkpoint of the interval is kept, with its optimizer, in work_dir"
-    checkpoints.ignore(why, "max_keep_ckpts", "save_optimizer", "out_dir", "create_symlink", "save_last", "meta")
+    translate_kept(checkpoints)
+    why = "checkpoints hold the optimizer and are in work_dir"
+    checkpoints.ignore(why, "save_optimizer", "out_dir", "create_symlink", "save_last", "meta")
     log = config.child("log_config")
     log.honour("interval", "log_config.interval", default=10)
     for hook in log.children("hooks"):
@@ -206,6 +211,14 @@ def translate_intervals(config: Foreign) -> None:
         else:
             hook.ignore("no such log here", "type", notable=True)
         hook.ignore("how that log is written", *hook.section.keys() - {"type"})
+
+
+def translate_kept(checkpoints: Foreign) -> None:
+    """How many checkpoints are kept: -1 is all of them there."""
+    if checkpoints.take("max_keep_ckpts", -1) == -1:
+        checkpoints.translate("max_keep_ckpts", "checkpoint_config.max_keep_ckpts", None)
+    else:
+        checkpoints.honour("max_keep_ckpts", "checkpoint_config.max_keep_ckpts")
 
 
 # ----------------------------------------------------------------------------------------------------- the data section

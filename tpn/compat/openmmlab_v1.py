@@ -6,6 +6,7 @@ from tpn.compat.openmmlab_runtime import (
     BEST,
     constant_rate,
     translate_clipping,
+    translate_kept,
     translate_policies,
     translate_sgd,
     warn_of_url,
@@ -61,7 +62,7 @@ def translate_optimizer(config: Foreign, *, batch_size: object) -> None:
     if kind == "AmpOptimWrapper":
         wrapper.translate("type", "dtype", "float16", "float16 with a loss scale that adapts itself")
     wrapper.ignore("adapts itself", "loss_scale")
-    wrapper.only("accumulative_counts", 1)
+    wrapper.honour("accumulative_counts", "optimizer.accumulation_steps", default=1)
     translate_sgd(wrapper.child("optimizer"))
     wrapper.only("constructor", "DefaultOptimWrapperConstructor", "TSMOptimWrapperConstructor")
     translate_policies(wrapper, tsm=wrapper.take("constructor") == "TSMOptimWrapperConstructor")
@@ -161,8 +162,9 @@ def translate_hooks(config: Foreign) -> None:
     checkpoints.only("by_epoch", True)
     best = ("auto", None, "acc/top1", "acc/mean1")
     checkpoints.only("save_best", *best, fix="the best is by the first metric here")
-    why = "every checkpoint of the interval is kept, with its optimizer, in work_dir"
-    checkpoints.ignore(why, "max_keep_ckpts", "save_optimizer", "save_param_scheduler", "save_last", "rule", "out_dir")
+    translate_kept(checkpoints)
+    why = "checkpoints hold the optimizer and are in work_dir"
+    checkpoints.ignore(why, "save_optimizer", "save_param_scheduler", "save_last", "rule", "out_dir")
     logger.only("type", "LoggerHook")
     logger.honour("interval", "log_config.interval", default=10)
     logger.ignore("how the log is written", "ignore_last", "interval_exp_name", "log_metric_by_epoch")
