@@ -5,8 +5,11 @@ the process's memory in MiB: at its peak, and before the first run.
 """
 
 import json
+import os
 import sys
 import time
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch is imported
 
 import torch
 

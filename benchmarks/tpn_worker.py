@@ -25,6 +25,7 @@ from tpn.engine.distributed import World
 from tpn.engine.evaluate import build_scorer, score_dataset
 from tpn.engine.setup import start_run
 from tpn.engine.train import train_epoch
+from tpn.memory import keep_freed_memory
 from tpn.models.recognizer import build_recognizer
 
 CPU = torch.device("cpu")
@@ -33,6 +34,7 @@ SILENT = Console(file=StringIO())
 
 
 def main() -> None:
+    keep_freed_memory()  # as the command does
     job = json.loads(sys.stdin.readline())
     torch.set_num_threads(job["threads"])
     work = tester(job) if job["mode"] == "test" else trainer(job, ALONE)

@@ -18,10 +18,12 @@ import torch
 from tpn.config import load_config
 from tpn.config.recipes import find_recipe
 from tpn.engine.optim import build_optimizer, recognition_losses
+from tpn.memory import keep_freed_memory
 from tpn.models.recognizer import build_recognizer
 
 
 def main() -> None:
+    keep_freed_memory()  # as the command does
     job = json.loads(sys.stdin.readline())
     torch.set_num_threads(job["threads"])
     step = trainer(job)

@@ -77,6 +77,20 @@ def test_two_processes_write_the_same_file_as_one(shell, recipe, trained, tested
     assert metric_lines(outcome.out) == metric_lines(tested[1])
 
 
+@pytest.mark.slow
+def test_fewer_videos_than_processes_write_the_same_file_as_one(shell, tpn, recipe, trained, sprites, tmp_path):
+    one = tmp_path / "one.txt"
+    one.write_text((sprites / "test.txt").read_text().splitlines()[0] + "\n")
+    option, checkpoint = f"data.test.ann_file={one}", trained / "epoch_3.pth"
+    assert tpn("test", recipe, checkpoint, "--out", tmp_path / "alone.json", "--cfg-options", option).code == 0
+    outcome = shell(
+        f"torchrun --nproc-per-node 2 tools/test.py {recipe} {checkpoint} --out {tmp_path / 'two.json'} "
+        f"--eval top_k_accuracy mean_class_accuracy --cfg-options {option}"
+    )
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "two.json").read_bytes() == (tmp_path / "alone.json").read_bytes()
+
+
 def metric_lines(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if "acc" in line]
 
