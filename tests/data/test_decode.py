@@ -299,3 +299,18 @@ def test_a_playlist_opens_no_other_file(make_video, tmp_path):
     path = tmp_path / "playlist.mp4"
     path.write_text("ffconcat version 1.0\nfile five.mp4\n")
     assert "not a video" in message(path)
+
+
+def test_frames_numbered_by_decoding_are_decoded_once(make_video, monkeypatch):
+    """An AVI file says nothing of its frames: they are counted by decoding them, and short ones kept for reading."""
+    path = make_video("counted.avi", num_frames=30, height=48, width=64, codec="mpeg4")
+    starts = []
+    reopen = VideoFile._reopen
+    monkeypatch.setattr(VideoFile, "_reopen", lambda video: starts.append(video) or reopen(video))
+    with VideoFile(path) as video:
+        kept = video.read([3, 17, 29])
+    assert len(starts) == 1
+    monkeypatch.setattr("tpn.data.decode.KEPT_PIXELS", 48 * 64)
+    with VideoFile(path) as video:
+        np.testing.assert_array_equal(video.read([3, 17, 29]), kept)
+    assert len(starts) == 3

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 import av
 import numpy as np
@@ -19,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from tpn.data.frames import MAX_PIXELS, stack
+from tpn.data.packets import PacketIndex, Span
 from tpn.data.paths import kind_of
 from tpn.errors import DataError
 
@@ -27,84 +26,14 @@ from tpn.errors import DataError
 TIMED_CONTAINERS = {"mov", "matroska", "flv"}
 TIMED_CODECS = {"h264", "hevc", "vp9", "av1", "libdav1d", "mpeg4", "mjpeg"}
 
+KEPT_PIXELS = 1 << 25  # of a file whose frames are numbered by decoding them: so many are not decoded twice (48 MiB)
+
 # What FFmpeg may open: containers, not playlists, which would make it open what they name.
 OPENING = {
     "max_pixels": str(MAX_PIXELS),
     "protocol_whitelist": "file",
     "format_whitelist": "mov,matroska,avi,flv,mpegts,mpeg,mpegvideo,h264,hevc,m4v,obu,ivf,asf,ogg,rm,mxf,dv,nut,gif",
 }
-
-
-class Span(NamedTuple):
-    """Packets start .. stop-1 in decoding order, beginning at a keyframe: what one run of the decoder is fed."""
-
-    start: int
-    stop: int
-
-
-class PacketIndex:
-    """Where each frame of a video lies, from the time stamps and keyframe flags of its packets.
-
-    Packets are stored in decoding order; frames are numbered in display order. With B-frames these differ::
-
-        position (decoding order)    0    1    2    3    4    5
-        packet                       K0   P    B    K1   B    P       K: keyframe
-        frame (display order)        0    2    1    4    3    5
-
-    Decoding can start at K1 to show frame 5, but not to show frame 3: a frame displayed before the keyframe it follows
-    in the file may refer to frames further back (an "open GOP"), so that one starts at K0.
-    """
-
-    def __init__(self) -> None:
-        self.times: list[int | None] = []  # when each packet is shown
-        self.seek_times: list[int | None] = []  # where a seek finds it
-        self.keyframes: list[int] = []  # positions
-        self.shown: list[int] = []  # positions; after `sort`, that of frame 0, 1, 2, ... in display order
-        self.starts: list[int] = []  # position of the keyframe from which to decode frame 0, 1, 2, ...
-        self.cut_off = False
-
-    def add(self, packet: Packet) -> None:
-        """Take in the next packet in decoding order."""
-        position = len(self.times)
-        self.times.append(packet.pts)
-        self.seek_times.append(packet.pts if packet.dts is None else packet.dts)
-        if packet.is_keyframe:
-            self.keyframes.append(position)
-        if not packet.is_discard:  # an edit list discards packets that are decoded but not shown
-            self.shown.append(position)
-        self.cut_off = packet.is_corrupt
-
-    def sort(self) -> bool:
-        """Put the frames into display order; False if the packets do not tell it, or not where decoding can start."""
-        times = [time for time in self.times if time is not None]
-        if len(set(times)) < len(self.times):
-            return False
-        self.position_of: dict[int | None, int] = {time: position for position, time in enumerate(times)}
-        self.shown.sort(key=times.__getitem__)
-        starts = [self._keyframe_before(position, times) for position in self.shown]
-        self.starts = [start for start in starts if start is not None]
-        return len(self.starts) == len(self.shown)  # less: the file's first frames refer to what was cut off
-
-    def _keyframe_before(self, position: int, times: list[int]) -> int | None:
-        """The last keyframe that comes before the packet both in the file and on the screen."""
-        for at in range(bisect_right(self.keyframes, position) - 1, -1, -1):
-            if times[self.keyframes[at]] <= times[position]:
-                return self.keyframes[at]
-        return None
-
-    def time_of(self, frame: int) -> int | None:
-        """When a frame is shown, in the stream's units: its name inside the decoder."""
-        return self.times[self.shown[frame]]
-
-    def spans(self, frames: list[int]) -> list[Span]:
-        """The shortest runs of packets that yield these frames; runs that touch are one."""
-        spans: list[Span] = []
-        for frame in sorted(frames, key=self.shown.__getitem__):
-            start = self.starts[frame]
-            while spans and start <= spans[-1].stop:
-                start = min(start, spans.pop().start)
-            spans.append(Span(start, self.shown[frame] + 1))
-        return spans
 
 
 class VideoFile:
@@ -125,11 +54,12 @@ class VideoFile:
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
         self._reformatter = VideoReformatter()
+        self._kept: list[VideoFrame] = []
         self._check_file()
         self._open()
         try:
             self._timed = self._build_index()
-            self._num_frames = len(self._index.shown) if self._timed else sum(1 for _ in self._decode_from_start())
+            self._num_frames = len(self._index.shown) if self._timed else self._count_by_decoding()
             if not self._num_frames:
                 raise self._error(f"holds no frame that decodes, of at most {MAX_PIXELS:,} pixels; replace the file")
         except BaseException:
@@ -151,8 +81,9 @@ class VideoFile:
         return float(self._stream.average_rate or 0)
 
     def close(self) -> None:
-        """Release the file and its decoder."""
+        """Release the file, its decoder and the frames kept."""
         self._container.close()
+        self._kept.clear()
 
     def read(self, indices: np.ndarray | list[int]) -> np.ndarray:
         """The frames of these numbers.
@@ -231,8 +162,21 @@ class VideoFile:
                     if frame.pts in number_of:
                         yield number_of[frame.pts], frame
 
+    def _count_by_decoding(self) -> int:
+        """The number of frames where only decoding tells it; all of them are kept if they are few and small."""
+        count = pixels = 0
+        for number, frame in self._decode_from_start():
+            count, pixels = number + 1, pixels + max(frame.width * frame.height, 1 << 12)  # a tiny one has a cost, too
+            self._kept.append(frame)
+            if pixels > KEPT_PIXELS:
+                self._kept.clear()
+        return count
+
     def _decode_from_start(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Decode every frame in order: slow, and right for any file that decodes at all."""
+        """Every frame in order, decoded if it is not kept: slow, and right for any file that decodes at all."""
+        if self._kept:
+            yield from enumerate(self._kept)
+            return
         self._reopen()
         number_of = {self._index.time_of(number): number for number in range(len(self))} if self._timed else {}
         count = 0

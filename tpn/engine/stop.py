@@ -1,5 +1,6 @@
 """Signals that ask a run to stop: noted when they come, answered between two steps, where all of it can be saved."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -32,6 +33,10 @@ class StopSignals:
         before = {number: signal.signal(number, self.note) for number in SIGNALS}
         try:
             yield
+        except Stopped:
+            if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun sends SIGTERM to those that outlive the first of them
+                before[signal.SIGTERM] = signal.SIG_IGN
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
