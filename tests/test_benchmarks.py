@@ -46,6 +46,7 @@ def test_scaling(environment, tmp_path):
     assert all("exponent" in row or row["efficiency"] > 0 for row in found)
 
 
+@pytest.mark.slow
 def test_train_step(environment, tmp_path):
     found = rows(environment, tmp_path / "out.json", "train_step.py")
     names = [row["name"] for row in found]
