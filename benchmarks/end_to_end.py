@@ -6,38 +6,15 @@ MMACTION2_PYTHON=…/bin/python python benchmarks/end_to_end.py
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from peers import VARIABLE, ask
+from peers import SLOWONLY, Contender, mmaction2, ours
 from timing import interleave, report, write_tables
 from videos import write_videos
 
 from tpn.data.workers import usable_workers
-
-HERE = Path(__file__).parent
-SLOWONLY = "tpn_slowonly_r50_8x8x1_150e_kinetics_rgb"
-
-
-@dataclass
-class Contender:
-    """A worker process that runs the job on command: called, it gives the seconds of one run."""
-
-    process: subprocess.Popen
-    peak_mib: int = 0
-    """The most memory its main process has held; data workers are not counted."""
-
-    def __call__(self) -> float:
-        answer = json.loads(ask(self.process, "run"))
-        self.peak_mib = answer["peak_mib"]
-        return answer["seconds"]
 
 
 def main() -> None:
@@ -87,7 +64,7 @@ def compare(mode: str, options: argparse.Namespace, folder: Path) -> dict:
         )
     finally:
         for contender in contenders.values():
-            contender.process.communicate()  # the end of its input ends it
+            contender.end()
 
 
 def start(mode: str, options: argparse.Namespace, folder: Path, units: int) -> dict[str, Contender]:
@@ -105,22 +82,11 @@ def start(mode: str, options: argparse.Namespace, folder: Path, units: int) -> d
         "num_clips": options.views // crops,
         "batch": options.batch,
         "workers": options.workers,
-        "threads": torch.get_num_threads(),
     }
-    contenders = {}
-    if python := os.environ.get(VARIABLE):
-        contenders["MMAction2 0.24.1, float32"] = launch([python, HERE / "mmaction2_files_worker.py"], job)
-    for dtype in options.dtypes:
-        contenders[f"tpn, {dtype}"] = launch([sys.executable, HERE / "tpn_worker.py"], job | {"dtype": dtype})
-    return contenders
-
-
-def launch(command: list, job: dict) -> Contender:
-    process = subprocess.Popen(
-        [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE
-    )
-    ask(process, json.dumps(job))
-    return Contender(process)
+    return {
+        **mmaction2("mmaction2_files_worker.py", job),
+        **{f"tpn, {dtype}": ours("tpn_worker.py", {**job, "dtype": dtype}) for dtype in options.dtypes},
+    }
 
 
 def write_list(folder: Path, videos: Path | None, units: int) -> Path:

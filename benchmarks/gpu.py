@@ -10,21 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from peers import SLOWONLY
 from timing import Run, interleave, report, timed, write_tables
-from torch.nn.functional import cross_entropy
+from train_worker import trainer
 
 from tpn.benchmark import flops_per_view, peak_memory, random_views
 from tpn.config import Config, load_config
 from tpn.config.recipes import find_recipe
 from tpn.engine.distributed import choose_device
-from tpn.engine.evaluate import DTYPES, build_scorer
-from tpn.engine.optim import build_optimizer
+from tpn.engine.evaluate import build_scorer
 from tpn.models.recognizer import build_recognizer
 from tpn.peak import measured_peak
 
-SLOWONLY = "tpn_slowonly_r50_8x8x1_150e_kinetics_rgb"
-DENSE_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "V100": 125e12}
-"""FLOP/s in bfloat16 (V100: float16) without sparsity, from NVIDIA's data sheets."""
+DENSE_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
+"""FLOP/s in bfloat16 without sparsity, of the SXM boards, as published; other devices are measured."""
 
 
 def main() -> None:
@@ -117,27 +116,8 @@ def trainers(config: Config, device: torch.device, *, batch: int) -> dict[str, C
     """Forward, backward and update, as the training loop does them, on clips that are on the device."""
     size = config.data.crop_size
     clips = torch.randn(batch, 3, config.frames_per_view, size, size, device=device)
-    labels = torch.arange(batch, device=device) % config.model.cls_head.num_classes
-    return {dtype: trainer(config, device, clips, labels, dtype) for dtype in ("float32", "bfloat16")}
-
-
-def trainer(
-    config: Config, device: torch.device, clips: torch.Tensor, labels: torch.Tensor, dtype: str
-) -> Callable[[], None]:
-    model = build_recognizer(config.model, pretrained=False).to(device).train()
-    optimizer = build_optimizer(model, config.optimizer)
-
-    def step() -> None:
-        with torch.autocast(device.type, dtype=DTYPES[dtype], enabled=dtype != "float32"):
-            logits, aux_logits = model(clips)
-            loss = cross_entropy(logits, labels)
-            if aux_logits is not None:
-                loss = loss + 0.5 * cross_entropy(aux_logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
+    dtypes = ("float32", "bfloat16")
+    return {dtype: trainer(config.model_copy(update={"dtype": dtype}), clips) for dtype in dtypes}
 
 
 if __name__ == "__main__":

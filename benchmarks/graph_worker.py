@@ -1,18 +1,12 @@
-"""Runs the exported network in ONNX Runtime or OpenVINO, in a Python that has them, on command: started by peers.py.
+"""Runs the exported network in ONNX Runtime or OpenVINO, in a Python that has them, on command (worker.py)."""
 
-Reads one JSON line with what to export and run, then one line per run; answers each with the seconds it took, and
-`memory` with the process's memory in MiB: at its peak, and before the first run.
-"""
-
-import json
-import resource
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from worker import serve
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -21,21 +15,12 @@ from tpn.config.recipes import find_recipe
 from tpn.models.recognizer import build_recognizer
 
 
-def main() -> None:
-    job = json.loads(sys.stdin.readline())
+def prepare(job):
     engine = {"onnxruntime": onnxruntime_network, "openvino": openvino_network}[job["engine"]]
     with tempfile.TemporaryDirectory() as folder:
         network = engine(exported(job, Path(folder)), job["threads"])
     clips = np.random.default_rng(0).standard_normal(job["shape"], dtype=np.float32)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(json.dumps({"ready": True}), flush=True)
-    for line in sys.stdin:
-        if line.strip() == "memory":
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, before, flush=True)
-            continue
-        started = time.perf_counter()
-        network(clips)
-        print(time.perf_counter() - started, flush=True)
+    return lambda: network(clips)
 
 
 def exported(job, folder):
@@ -65,4 +50,4 @@ def openvino_network(file, threads):
 
 
 if __name__ == "__main__":
-    main()
+    serve(prepare)

@@ -26,8 +26,9 @@ import av
 import cv2
 import numpy as np
 import torch
-from peers import VARIABLE, ask
+from peers import MMACTION2, SLOWONLY, ask, start
 from timing import Run, interleave, report, write_tables
+from videos import write_videos
 
 from tpn.config import load_config
 from tpn.config.recipes import find_recipe
@@ -37,10 +38,9 @@ from tpn.data.augment import prepare_clips
 from tpn.data.dataset import Sample, VideoDataset, Views, build_fixed_views, build_random_views
 from tpn.data.decode import VideoFile
 from tpn.data.encode import Profile, encode, pictures
+from tpn.memory import keep_freed_memory
 
-RECIPE = "tpn_slowonly_r50_8x8x1_150e_kinetics_rgb"
 VIDEOS = Path(__file__).resolve().parents[2] / "shared/videos"
-WORKER = Path(__file__).with_name("mmaction2_input_worker.py")
 TITLES = {"train": "a training clip", "test": "a test video, 10 clips x 3 crops"}
 Seconds = tuple[float, float, float]  # of one sample: of the processor, of the clock, of the processor on the device
 
@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a short video and one round: does it run?")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
+    keep_freed_memory()  # as the command does
     torch.set_num_threads(1)
     cv2.setNumThreads(0)  # as in a loader's worker
     tables = []
@@ -130,7 +131,7 @@ def print_table(title: str, contenders: dict[str, Recorded], rounds: int) -> dic
 
 def find_videos(folder: Path, *, quick: bool) -> list[Path]:
     """The videos in a folder of their own, each beside its packed form and the folder of its frames."""
-    videos = [synthetic(folder / "synthetic.mp4", num_frames=70 if quick else 300)]
+    videos = [folder / name for name in write_videos(folder, number=1, seconds=3 if quick else 10)]
     if not quick and VIDEOS.is_dir():
         videos = [Path(shutil.copy(path, folder)) for path in sorted(VIDEOS.iterdir())] + videos
     for path in videos:
@@ -138,29 +139,11 @@ def find_videos(folder: Path, *, quick: bool) -> list[Path]:
         frames.mkdir()
         with VideoFile(path) as video:
             profile = Profile(short_side=256, gop=16, crf=20)
-            encode(
-                pictures(video), folder / f"{path.stem}_packed.mp4", frame_rate=video.frame_rate, profile=profile
-            )  # fmt: skip
+            packed = folder / f"{path.stem}_packed.mp4"
+            encode(pictures(video), packed, frame_rate=video.frame_rate, profile=profile)
             for number, image in video.each(range(len(video))):
                 cv2.imwrite(str(frames / f"img_{number + 1:05}.jpg"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return videos
-
-
-def synthetic(path: Path, *, num_frames: int) -> Path:
-    """A window that slides over a blurred random picture, 340 x 256, 30 frames a second, one keyframe in 250."""
-    rng = np.random.default_rng(0)
-    scene = cv2.GaussianBlur(
-        rng.integers(0, 256, (256 + num_frames, 340 + 2 * num_frames, 3), dtype=np.uint8), (9, 9), 2
-    )
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"threads": "1", "g": "250"})
-        stream.width, stream.height, stream.pix_fmt = 340, 256, "yuv420p"
-        for number in range(num_frames):
-            noise = rng.integers(0, 8, (256, 340, 3), dtype=np.uint8)
-            image = cv2.add(np.ascontiguousarray(scene[number : number + 256, 2 * number : 2 * number + 340]), noise)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
 
 
 class Seeds:
@@ -183,7 +166,7 @@ def search(start: int, start_of: Callable[[int], int]) -> int:
 
 
 def load() -> Config:
-    return load_config(find_recipe(RECIPE), {"model.backbone.pretrained": None})
+    return load_config(find_recipe(SLOWONLY), {"model.backbone.pretrained": None})
 
 
 # ------------------------------------------------------------------------------------------------------- the contenders
@@ -283,11 +266,11 @@ def measure(seeds: list[int], read: Callable, finish: Callable | None) -> Second
 
 def start_peer() -> subprocess.Popen | None:
     """MMAction2's pipelines in their own process; None where MMACTION2_PYTHON names no Python."""
-    python = os.environ.get(VARIABLE)
+    python = os.environ.get(MMACTION2)
     if not python:
         return None
-    process = subprocess.Popen([python, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    ask(process, json.dumps({"recipe": RECIPE}))
+    process = start(python, "mmaction2_input_worker.py")
+    ask(process, json.dumps({"recipe": SLOWONLY}))
     return process
 
 

@@ -1,56 +1,23 @@
-"""Runs MMAction2 0.24.1's own test or training from video files in its own Python, on command; knows nothing of tpn.
+"""Runs MMAction2 0.24.1's own test or training from video files, in its own Python, on command (worker.py)."""
 
-Reads one JSON line with what to run, then one line per run; answers each with its seconds and the peak memory so far.
-"""
-
-import json
-import os
-import resource
-import sys
-import time
-from pathlib import Path
-
-import mmaction2_worker  # noqa: F401 (its stand-ins let MMAction2 be imported)
+from mmaction2_stand_ins import published
+from worker import serve
 
 # isort: split
 import cv2
-import mmaction
-import numpy as np
 import torch
 from mmaction.datasets import build_dataloader, build_dataset
-from mmaction.datasets.pipelines import ColorJitter
 from mmaction.models import build_model
 from mmaction.utils import build_dp
-from mmcv import Config
 from mmcv.engine import single_gpu_test
 
 
-def adjust_hue(image, factor):
-    """ColorJitter's, with the sum in 16 bits that NumPy 1 made of uint8 and a negative number; NumPy 2 refuses it."""
-    hue, saturation, value = cv2.split(cv2.cvtColor(image.clip(0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV))
-    turned = (hue.astype(np.int16) + int(factor * 255)) % 180
-    return cv2.cvtColor(cv2.merge([turned.astype(np.uint8), saturation, value]), cv2.COLOR_HSV2RGB).astype(np.float32)
-
-
-ColorJitter.adjust_hue = staticmethod(adjust_hue)
-
-
-def main() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where mmcv's progress bar goes
-    job = json.loads(sys.stdin.readline())
+def prepare(job):
     torch.set_num_threads(job["threads"])
     cv2.setNumThreads(0)  # as its tools set it
-    config = Config.fromfile(str(Path(mmaction.__file__).parent / f".mim/configs/recognition/tpn/{job['recipe']}.py"))
-    config.model.backbone.pretrained = None
+    config = published(job["recipe"])
     model = build_dp(build_model(config.model), "cpu", default_args={"device_ids": [0]})
-    work = tester(model, config, job) if job["mode"] == "test" else trainer(model, config, job)
-    print(json.dumps({"ready": True}), file=answers, flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        work()
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        print(json.dumps({"seconds": time.perf_counter() - started, "peak_mib": peak_mib}), file=answers, flush=True)
+    return tester(model, config, job) if job["mode"] == "test" else trainer(model, config, job)
 
 
 def from_files(split, job):
@@ -104,4 +71,4 @@ def trainer(model, config, job):
 
 
 if __name__ == "__main__":
-    main()
+    serve(prepare)

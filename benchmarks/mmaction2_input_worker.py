@@ -7,34 +7,20 @@ the seconds of a sample on average, of processor time (all threads) and of the c
 import json
 import sys
 import time
-import types
-import warnings
-from pathlib import Path
 
+from mmaction2_stand_ins import published
+
+# isort: split
+import cv2
 import numpy as np
-
-warnings.simplefilter("ignore")
-np.int, np.float = int, float  # removed from NumPy since
-sys.modules.setdefault("torchvision", types.ModuleType("torchvision"))  # imported for a weights table that is not used
-
-import mmcv  # noqa: E402
-
-mmcv.__version__ = "1.7.0"  # 1.7.2 differs in bug fixes alone; MMAction2 refuses its number
-
-import cv2  # noqa: E402
-import mmaction  # noqa: E402
-import torch  # noqa: E402
-from mmaction.datasets.pipelines import Compose  # noqa: E402
-from mmaction.datasets.pipelines.augmentations import ColorJitter  # noqa: E402
-from mmcv import Config  # noqa: E402
+import torch
+from mmaction.datasets.pipelines import Compose
 
 
 def main() -> None:
-    name = json.loads(sys.stdin.readline())["recipe"]
-    config = Config.fromfile(str(Path(mmaction.__path__[0], ".mim/configs/recognition/tpn", f"{name}.py")))
+    config = published(json.loads(sys.stdin.readline())["recipe"])
     cv2.setNumThreads(0)  # as in a loader's worker
     torch.set_num_threads(1)
-    ColorJitter.adjust_hue = staticmethod(adjust_hue)
     pipelines = {}
     for access, steps in (("train", config.train_pipeline), ("test", config.test_pipeline)):
         pipelines[access, "rawframes"] = Compose(steps)
@@ -67,13 +53,6 @@ def run(pipelines, *, access, path, frames, seeds, decode_only):
                 break
     count = len(seeds)
     return {"cpu": (time.process_time() - cpu) / count, "wall": (time.perf_counter() - wall) / count, "firsts": firsts}
-
-
-def adjust_hue(img, factor):
-    """What ColorJitter computes under NumPy 1: NumPy 2 refuses to add a negative number to bytes."""
-    hsv = cv2.cvtColor(np.clip(img, 0, 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = (hsv[..., 0].astype(np.int16) + int(factor * 255)) % 180
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,10 @@ ONNX_PYTHON=…/bin/python python benchmarks/model.py          # with the export
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
-from peers import ask, graph_engine, mmaction2_process
+from peers import SLOWONLY, Contender, graph_engines, mmaction2, ours
 from timing import interleave, report
 
 from tpn.config import Config, load_config
@@ -22,8 +19,6 @@ from tpn.flops import count_flops
 from tpn.models.recognizer import build_recognizer
 from tpn.peak import measured_peak
 
-SLOWONLY = "tpn_slowonly_r50_8x8x1_150e_kinetics_rgb"
-WORKER = Path(__file__).with_name("network_worker.py")
 WAYS = {
     "plain, float32": ("plain", "float32"),
     "optimized, float32": ("optimized", "float32"),
@@ -49,8 +44,8 @@ def main() -> None:
     cpu = torch.device("cpu")
     flops = flops_of(config, shape)
     peaks = {dtype: measured_peak(getattr(torch, dtype), cpu) for dtype in ("float32", "bfloat16")}
-    processes = contenders(options.recipe, shape, with_compile=options.compile)
-    seconds = interleave({name: runner(process) for name, process in processes.items()}, rounds=rounds)
+    runs = contenders(options.recipe, shape, with_compile=options.compile)
+    seconds = interleave(runs, rounds=rounds)
     report(
         f"{options.recipe}, {flops / 1e9:.1f} GFLOP: {' x '.join(map(str, shape))}; a large product reaches "
         + ", ".join(f"{peak / 1e9:.0f} GFLOP/s in {dtype}" for dtype, peak in peaks.items()),
@@ -59,30 +54,23 @@ def main() -> None:
             "views/s": lambda name, median: f"{options.views / median:.2f}",
             "GFLOP/s": lambda name, median: f"{flops / median / 1e9:.0f}",
             "of peak": lambda name, median: f"{flops / median / peaks[dtype_of(name)]:.0%}",
-            "peak MiB": lambda name, median: ask(processes[name], "memory").split()[0],
+            "peak MiB": lambda name, median: str(runs[name].peak_mib),
         },
         out=options.out,
     )
+    for contender in runs.values():
+        contender.end()
 
 
-def contenders(recipe: str, shape: tuple[int, ...], *, with_compile: bool) -> dict[str, subprocess.Popen]:
-    """A process for each, the reference first where it is at hand; each answers `run` and `memory`."""
-    found = {"MMAction2 0.24.1, float32": mmaction2_process(recipe, shape=reference_shape(shape, recipe), mode="test")}
-    for name, (way, dtype) in {**WAYS, **(COMPILED if with_compile else {})}.items():
-        found[name] = own_process({"recipe": recipe, "shape": shape, "way": way, "dtype": dtype})
-    found["ONNX Runtime, float32"] = graph_engine("onnxruntime", recipe, shape=shape)
-    found["OpenVINO, float32"] = graph_engine("openvino", recipe, shape=shape)
-    return {name: process for name, process in found.items() if process is not None}
-
-
-def own_process(job: dict) -> subprocess.Popen:
-    process = subprocess.Popen([sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    ask(process, json.dumps({**job, "threads": torch.get_num_threads()}))
-    return process
-
-
-def runner(process: subprocess.Popen):
-    return lambda: float(ask(process, "run"))
+def contenders(recipe: str, shape: tuple[int, ...], *, with_compile: bool) -> dict[str, Contender]:
+    """The reference first where it is at hand, then ours, then other engines."""
+    job = {"recipe": recipe, "shape": shape}
+    ways = {**WAYS, **(COMPILED if with_compile else {})}
+    return {
+        **mmaction2("mmaction2_worker.py", {**job, "shape": reference_shape(shape, recipe), "mode": "test"}),
+        **{name: ours("network_worker.py", {**job, "way": way, "dtype": dtype}) for name, (way, dtype) in ways.items()},
+        **graph_engines(job),
+    }
 
 
 def dtype_of(name: str) -> str:

@@ -1,66 +1,65 @@
-"""Others as contenders, each in a Python named by an environment variable: MMAction2, ONNX Runtime, OpenVINO."""
+"""Contenders in processes of their own, ours and others': MMAction2, ONNX Runtime, OpenVINO.
+
+Others live in a Python that an environment variable names, and are left out where it is not set:
+    MMACTION2_PYTHON    has mmaction2==0.24.1, mmcv 1.x and the same torch
+    ONNX_PYTHON         has torch, pydantic, onnxscript, onnxruntime and openvino
+"""
 
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import torch
-from timing import Run
 
-WORKER = Path(__file__).with_name("mmaction2_worker.py")
-VARIABLE = "MMACTION2_PYTHON"
-"""Environment variable: a Python that has mmaction2==0.24.1, mmcv 1.x and the same torch."""
-
-GRAPH_WORKER = Path(__file__).with_name("graph_worker.py")
-GRAPH_VARIABLE = "ONNX_PYTHON"
-"""Environment variable: a Python that has torch, pydantic, onnxscript, onnxruntime and openvino."""
+HERE = Path(__file__).parent
+SLOWONLY = "tpn_slowonly_r50_8x8x1_150e_kinetics_rgb"
+PUBLISHED = (SLOWONLY, "tpn_tsm_r50_1x1x8_150e_sthv1_rgb")  # the recipes that MMAction2 0.24.1 has, too
+MMACTION2 = "MMACTION2_PYTHON"
+ONNX = "ONNX_PYTHON"
 
 
-def mmaction2(recipe: str, *, shape: tuple[int, ...], mode: str) -> Run | None:
-    """MMAction2's published network of this name; None where the variable names no Python. Arguments as below."""
-    process = mmaction2_process(recipe, shape=shape, mode=mode)
-    return None if process is None else lambda: float(ask(process, "run"))
+class Contender:
+    """A worker process (worker.py) that does its job on command: called, it gives the seconds of one run."""
+
+    def __init__(self, python: str, worker: str, job: dict) -> None:
+        self.process = start(python, worker)
+        ask(self.process, json.dumps({**job, "threads": torch.get_num_threads()}))
+        self.peak_mib = self.first_mib = 0
+        """The most memory the process has held so far, and what it held before the first run."""
+
+    def __call__(self) -> float:
+        answer = json.loads(ask(self.process, "run"))
+        self.peak_mib, self.first_mib = answer["peak_mib"], answer["first_mib"]
+        return answer["seconds"]
+
+    def end(self) -> None:
+        self.process.communicate()  # the end of its input ends it
 
 
-def mmaction2_process(recipe: str, *, shape: tuple[int, ...], mode: str) -> subprocess.Popen | None:
-    """The process MMAction2's network lives in: it answers `run` with seconds, `memory` with MiB, peak and at first.
-
-    None where the variable names no Python, or MMAction2 has no recipe of this name.
-
-    Args:
-        shape: of the input, in MMAction2's layout.
-        mode: 'test' for a forward pass, 'train' for an optimisation step.
-    """
-    python = os.environ.get(VARIABLE)
-    if not python:
-        return None
-    located = subprocess.run(
-        [python, "-c", "import importlib.util as u; print(u.find_spec('mmaction').submodule_search_locations[0])"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    config = Path(located.stdout.strip()) / ".mim/configs/recognition/tpn" / f"{recipe}.py"
-    if not config.is_file():  # MMAction2 published two of the recipes
-        return None
-    process = subprocess.Popen([python, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    job = {"config": str(config), "shape": shape, "mode": mode, "threads": torch.get_num_threads()}
-    ask(process, json.dumps(job))
-    return process
+def ours(worker: str, job: dict) -> Contender:
+    return Contender(sys.executable, worker, job)
 
 
-def graph_engine(engine: str, recipe: str, *, shape: tuple[int, ...]) -> subprocess.Popen | None:
-    """Our network exported to ONNX, in 'onnxruntime' or 'openvino', of shape (N, 3, T, H, W); None without ONNX_PYTHON.
+def mmaction2(worker: str, job: dict) -> dict[str, Contender]:
+    """MMAction2 by its name; nothing where it is not at hand, or has no recipe of the job's name."""
+    python = os.environ.get(MMACTION2)
+    if not python or job["recipe"] not in PUBLISHED:
+        return {}
+    return {"MMAction2 0.24.1, float32": Contender(python, worker, job)}
 
-    Its process answers as MMAction2's does.
-    """
-    python = os.environ.get(GRAPH_VARIABLE)
-    if not python:
-        return None
-    process = subprocess.Popen([python, str(GRAPH_WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    job = {"engine": engine, "recipe": recipe, "shape": shape, "threads": torch.get_num_threads()}
-    while '"ready"' not in ask(process, json.dumps(job)):  # the exporter may have something to say first
-        pass
-    return process
+
+def graph_engines(job: dict) -> dict[str, Contender]:
+    """Our network exported to ONNX, in other engines, by their names; nothing where they are not at hand."""
+    python = os.environ.get(ONNX)
+    engines = {"ONNX Runtime, float32": "onnxruntime", "OpenVINO, float32": "openvino"} if python else {}
+    return {name: Contender(str(python), "graph_worker.py", {**job, "engine": key}) for name, key in engines.items()}
+
+
+def start(python: str, worker: str) -> subprocess.Popen:
+    command = [python, str(HERE / worker)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE)
 
 
 def ask(process: subprocess.Popen, line: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peers import SLOWONLY
 from rich.console import Console
 from timing import Run, interleave, report, timed, write_tables
 from tpn_worker import overrides, trainer
@@ -30,7 +31,6 @@ from tpn.engine.distributed import joined_world
 from tpn.engine.evaluate import build_scorer
 from tpn.models.recognizer import build_recognizer
 
-SLOWONLY = "tpn_slowonly_r50_8x8x1_150e_kinetics_rgb"
 CPU = torch.device("cpu")
 
 

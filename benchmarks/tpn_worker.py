@@ -1,12 +1,6 @@
-"""Runs our own test or training from video files, on command: started by end_to_end.py, in a process of its own.
+"""Runs our own test or training from video files, in its own process, on command (worker.py): see end_to_end.py."""
 
-Reads one JSON line with what to run, then one line per run; answers each with its seconds and the peak memory so far.
-"""
-
-import json
 import os
-import sys
-import time
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -15,8 +9,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, b
 
 import torch
 from rich.console import Console
+from worker import serve
 
-from tpn.benchmark import peak_memory
 from tpn.config import load_config
 from tpn.config.recipes import find_recipe
 from tpn.data.dataset import build_dataset
@@ -33,16 +27,10 @@ ALONE = World(rank=0, size=1, device=CPU)
 SILENT = Console(file=StringIO())
 
 
-def main() -> None:
+def prepare(job: dict) -> Callable[[], object]:
     keep_freed_memory()  # as the command does
-    job = json.loads(sys.stdin.readline())
     torch.set_num_threads(job["threads"])
-    work = tester(job) if job["mode"] == "test" else trainer(job, ALONE)
-    print(json.dumps({"ready": True}), flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        work()
-        print(json.dumps({"seconds": time.perf_counter() - started, "peak_mib": peak_memory(CPU)}), flush=True)
+    return tester(job) if job["mode"] == "test" else trainer(job, ALONE)
 
 
 def overrides(job: dict) -> dict[str, object]:
@@ -106,4 +94,4 @@ def trainer(job: dict, world: World) -> Callable[[], None]:
 
 
 if __name__ == "__main__":
-    main()
+    serve(prepare)

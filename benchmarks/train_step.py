@@ -10,14 +10,10 @@ process with its network built, less the gradients and momenta (twice the weight
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
-from model import SLOWONLY
-from peers import ask, mmaction2_process
+from peers import SLOWONLY, Contender, mmaction2, ours
 from timing import interleave, report, write_tables
 
 from tpn.config import load_config
@@ -25,7 +21,6 @@ from tpn.config.recipes import find_recipe
 from tpn.flops import count_flops
 from tpn.models.recognizer import build_recognizer
 
-WORKER = Path(__file__).with_name("train_worker.py")
 OURS = {
     "tpn, float32": {"dtype": "float32"},
     "tpn, bfloat16": {"dtype": "bfloat16"},
@@ -57,20 +52,15 @@ def compare(recipe: str, batch: int, size: int, *, rounds: int, with_compile: bo
     shape = (batch, 3, config.frames_per_view, size, size)
     flops = 3 * 2 * count_flops(model, shape)  # the backward pass takes twice the forward's; no auxiliary head
     kept = 2 * sum(parameter.numel() * 4 for parameter in model.parameters()) >> 20
-    processes = start(recipe, shape, with_compile=with_compile)
+    runs = contenders(recipe, shape, with_compile=with_compile)
     try:
-        seconds = interleave(
-            {name: lambda process=process: float(ask(process, "run")) for name, process in processes.items()},
-            rounds=rounds,
-        )
-        memory = {name: [int(mib) for mib in ask(process, "memory").split()] for name, process in processes.items()}
+        seconds = interleave(runs, rounds=rounds)
     finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
-    peak = {name: peak for name, (peak, _) in memory.items()}
-    activations = {name: max(1, peak - before - kept) for name, (peak, before) in memory.items()}
-    first = next(iter(processes))
+        for contender in runs.values():
+            contender.end()
+    peak = {name: contender.peak_mib for name, contender in runs.items()}
+    activations = {name: max(1, contender.peak_mib - contender.first_mib - kept) for name, contender in runs.items()}
+    first = next(iter(runs))
     return report(
         f"{recipe}, one step: {batch} x {config.frames_per_view} x {size} x {size}, about {flops / 1e9:.0f} GFLOP",
         seconds,
@@ -84,20 +74,14 @@ def compare(recipe: str, batch: int, size: int, *, rounds: int, with_compile: bo
     )
 
 
-def start(recipe: str, shape: tuple[int, ...], *, with_compile: bool) -> dict[str, subprocess.Popen]:
-    """The contenders' processes, ready to run."""
-    processes: dict[str, subprocess.Popen] = {}
-    peer = mmaction2_process(recipe, shape=train_shape(shape, recipe), mode="train")
-    if peer is not None:
-        processes["MMAction2 0.24.1"] = peer
+def contenders(recipe: str, shape: tuple[int, ...], *, with_compile: bool) -> dict[str, Contender]:
+    """The reference first where it is at hand, then ours."""
+    job = {"recipe": recipe, "shape": shape, "with_cp": False, "compile": False}
     compiled = {"tpn, float32, compiled": {"dtype": "float32", "compile": True}} if with_compile else {}
-    for name, choice in {**OURS, **compiled}.items():
-        job = {"recipe": recipe, "shape": shape, "threads": torch.get_num_threads(), "with_cp": False, "compile": False}
-        processes[name] = subprocess.Popen(
-            [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        ask(processes[name], json.dumps({**job, **choice}))
-    return processes
+    return {
+        **mmaction2("mmaction2_worker.py", {**job, "shape": train_shape(shape, recipe), "mode": "train"}),
+        **{name: ours("train_worker.py", {**job, **choice}) for name, choice in {**OURS, **compiled}.items()},
+    }
 
 
 def train_shape(shape: tuple[int, ...], recipe: str) -> tuple[int, ...]:

@@ -5,22 +5,19 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from rich.console import Console
 
 from tpn.config import Config
 from tpn.data.annotations import Record, read_list
-from tpn.data.decode import VideoFile
-from tpn.data.frames import FrameFolder
+from tpn.data.dataset import Split, open_record
 from tpn.data.processes import in_processes
 from tpn.data.workers import within
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import write_atomically
 from tpn.errors import DataError, UserError
 
-Split = Literal["train", "val", "test"]
 SHOWN_NAMES = 5
 
 
@@ -114,15 +111,10 @@ def find_problem(
 
 def read_some(record: Record, *, filename_tmpl: str, start_index: int) -> None:
     """Decode some frames of a video or a folder; raises DataError where it is missing or damaged."""
-    if record.num_frames is None:
-        with VideoFile(record.path) as video:
-            video.read(some_frames(len(video)))
-        return
-    check_frame_files(record, filename_tmpl=filename_tmpl, start_index=start_index)
-    folder = FrameFolder(
-        record.path, num_frames=record.num_frames, filename_tmpl=filename_tmpl, start_index=start_index
-    )
-    folder.read(some_frames(len(folder)))
+    if record.num_frames is not None:
+        check_frame_files(record, filename_tmpl=filename_tmpl, start_index=start_index)
+    with open_record(record, filename_tmpl=filename_tmpl, start_index=start_index) as video:
+        video.read(some_frames(len(video)))
 
 
 def some_frames(num_frames: int) -> list[int]:

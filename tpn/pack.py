@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from rich.console import Console
 
 from tpn.data.annotations import Format, Record, list_problems, read_list
-from tpn.data.dataset import FixedViews, RandomViews, Views, read_views
+from tpn.data.dataset import FixedViews, RandomViews, Views, open_record, read_views
 from tpn.data.decode import VideoFile
 from tpn.data.encode import Profile, encode, pictures
 from tpn.data.file_lists import to_json, to_text
@@ -31,14 +31,8 @@ SETTINGS_FILE = "pack.json"
 BAD_FILE = "{}_bad.txt"
 SAMPLE = 20  # videos whose reading is timed before and after
 ROUNDS = 3
-FULL = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EIO,
-    errno.EACCES,
-    errno.EPERM,
-}  # no other video would fare better
+# Of a write, after which no other video would fare better.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 TRAINING = RandomViews(clip_len=8, frame_interval=8, num_clips=1, frames_per_view=8, crop_size=224)
 TEST = FixedViews(
     clip_len=8, frame_interval=8, num_clips=10, frames_per_view=8, short_side=256, crop_size=256, num_crops=3
@@ -55,14 +49,7 @@ class Source:
     start_index: int
 
     def open(self, record: Record) -> VideoFile | FrameFolder:
-        if record.num_frames is None:
-            return VideoFile(record.path)
-        return FrameFolder(
-            record.path,
-            num_frames=record.num_frames,
-            filename_tmpl=self.filename_tmpl,
-            start_index=self.start_index,
-        )
+        return open_record(record, filename_tmpl=self.filename_tmpl, start_index=self.start_index)
 
     def size(self, record: Record) -> int:
         """Bytes on the disk; 0 of what is not there."""

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tpn.config import Config
 from tpn.data.workers import usable_workers
+from tpn.engine.log import WAITING_SHARE
 from tpn.engine.progress import print_line
 from tpn.engine.setup import step_videos
 from tpn.engine.stopwatch import (
@@ -29,8 +30,6 @@ from tpn.engine.stopwatch import (
     video_times,
 )
 from tpn.report import draw_profile
-
-INPUT_BOUND = 0.2  # share of the time spent waiting from which the input is what to mend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,7 @@ class Profile:
 
     @property
     def is_input_bound(self) -> bool:
-        return self.step[WAIT] >= INPUT_BOUND * self.total
+        return self.step[WAIT] >= WAITING_SHARE * self.total
 
     @property
     def unit(self) -> str:

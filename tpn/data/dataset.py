@@ -149,6 +149,16 @@ class FixedViews:
 Views = RandomViews | FixedViews
 
 
+def open_record(record: Record, *, filename_tmpl: str, start_index: int) -> VideoFile | FrameFolder:
+    """A record's frames: of its video file, or of its folder where the list gives their number.
+
+    Raises DataError for a file that is no video; a folder is looked at when its frames are read.
+    """
+    if record.num_frames is None:
+        return VideoFile(record.path)
+    return FrameFolder(record.path, num_frames=record.num_frames, filename_tmpl=filename_tmpl, start_index=start_index)
+
+
 def read_views(video: Frames, views: Views, rng: np.random.Generator | None = None) -> np.ndarray:
     """Read one video as views: each frame is decoded, resized and cut once, however many clips show it.
 
@@ -218,15 +228,8 @@ class VideoDataset(Dataset[Sample]):
         return Sample(index, torch.from_numpy(views), label, flip, torch.from_numpy(factors), torch.from_numpy(order))
 
     def open(self, record: Record) -> VideoFile | FrameFolder:
-        """A record's frames: of its video file, or of its folder where the list gives their number."""
-        if record.num_frames is None:
-            return VideoFile(record.path)
-        return FrameFolder(
-            record.path,
-            num_frames=record.num_frames,
-            filename_tmpl=self.filename_tmpl,
-            start_index=self.start_index,
-        )
+        """A record's frames."""
+        return open_record(record, filename_tmpl=self.filename_tmpl, start_index=self.start_index)
 
 
 def build_random_views(config: Config) -> RandomViews:

@@ -36,7 +36,6 @@ class Run:
     """The main process holds it."""
     work_dir: Path
     world: World
-    lr: float
     network: nn.Module
     """The model that is trained: `state.model`, wrapped where several processes share the work."""
     state: TrainState
@@ -57,6 +56,12 @@ class Run:
     def total_batch(self) -> int:
         """Videos of one optimizer step, over all processes."""
         return step_videos(self.config) * self.world.size
+
+    @property
+    def lr(self) -> float:
+        """The learning rate that the schedule multiplies."""
+        optimizer = self.config.optimizer
+        return scaled_lr(optimizer, total_batch=self.total_batch) if self.state.autoscale_lr else optimizer.lr
 
     def close(self) -> None:
         """End the log, and let another run into the folder."""
@@ -116,13 +121,11 @@ def start_run(
         log.info(remark)
     if folder is not None:
         state.run = folder.begin(folder.run if found else None)
-    total_batch = step_videos(config) * world.size
     run = Run(
         config=config,
         folder=folder,
         work_dir=work_dir,
         world=world,
-        lr=scaled_lr(config.optimizer, total_batch=total_batch) if state.autoscale_lr else config.optimizer.lr,
         network=data_parallel(state.model, world),
         state=state,
         train_set=train_set,
@@ -173,7 +176,7 @@ def step_videos(config: Config) -> int:
 def find_checkpoint(folder: RunFolder | None, world: World, *, wanted: bool) -> tuple[Path | None, list[str]]:
     """The checkpoint to go on from, for all processes, and remarks for the log; None: there is none, or none wanted."""
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    if not maxima([wanted, restarts], world)[int(not wanted)]:
+    if not any(maxima([wanted, restarts], world)):
         return None, []
     path, remarks = folder.newest() if folder is not None else (None, [])
     if path is not None and remarks:

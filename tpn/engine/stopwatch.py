@@ -155,7 +155,7 @@ def train_times(
         while len(clock.laps) < warm_up + steps:  # a list shorter than that is gone through again
             train_epoch(run)
             run.state.epoch, run.state.position = run.state.epoch + 1, 0
-        run.log.close()
+        run.close()
     return clock.times(TRAIN_PHASES, skip=warm_up)
 
 
@@ -175,7 +175,7 @@ class TimedScorer(Scorer):
 
     def __call__(self, views: Tensor) -> Tensor:
         self.clock.enter(COPY)
-        views = views.to(self.device, non_blocking=True)  # chunk by chunk otherwise
+        views = views.to(self.device, non_blocking=True)  # portion by portion otherwise
         self.clock.enter(NORMALISE)
         scores = super().__call__(views)
         self.clock.end()
@@ -193,13 +193,14 @@ def test_times(config: Config, *, videos: int, device: torch.device, console: Co
     """Mean ms of the phases of a video, by running the test itself on some videos of its list."""
     clock, warm_up = Stopwatch(device), warm_up_laps(device)
     dataset = build_dataset(config, "test", seed=0)
+    dataset = dataclasses.replace(dataset, records=list(islice(cycle(dataset.records), warm_up + videos)))
     checkpoint = None if config.load_from is None else Path(config.load_from)
     scorer = TimedScorer(**vars(load_scorer(config, checkpoint, device)), clock=clock)
     scorer.model.register_forward_pre_hook(lambda network, inputs: clock.enter(FORWARD))
     clock.begin(WAIT)
     score_dataset(
         scorer,
-        dataclasses.replace(dataset, records=list(islice(cycle(dataset.records), warm_up + videos))),
+        dataset,
         batch_size=1,
         workers=config.data.workers_per_gpu,
         read_timeout=config.data.read_timeout,

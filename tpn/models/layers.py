@@ -113,12 +113,15 @@ class ConvModule(nn.Module):
             x = x + residual
         return x.relu_() if self.activation else x
 
+    def unshifted(self) -> SpatialConv | TemporalConv:
+        """The convolution itself, without the shift that may stand before it."""
+        return self.conv.net if isinstance(self.conv, TemporalShift) else self.conv
+
     def link(self) -> Link:
-        """What the CPU's hand-written training needs to know of this module."""
-        conv = self.conv.net if isinstance(self.conv, TemporalShift) else self.conv
-        temporal = isinstance(conv, TemporalConv)
+        """How this module computes, without its parameters: for the forms of it that training and inference have."""
+        conv = self.unshifted()
         return Link(
-            temporal=temporal,
+            temporal=isinstance(conv, TemporalConv),
             stride=1 if isinstance(conv, TemporalConv) else conv.stride,
             padding=(1, 0) if isinstance(conv, TemporalConv) else (conv.padding, conv.padding),
             groups=conv.groups,
@@ -128,8 +131,9 @@ class ConvModule(nn.Module):
         )
 
     def chain_parameters(self) -> list[Tensor | None]:
-        conv = self.conv.net if isinstance(self.conv, TemporalShift) else self.conv
-        return [conv.weight, None if self.bn is None else self.bn.weight, None if self.bn is None else self.bn.bias]
+        """Weight, norm's weight, norm's bias: what travels beside the link."""
+        norm = [None, None] if self.bn is None else [self.bn.weight, self.bn.bias]
+        return [self.unshifted().weight, *norm]
 
 
 def in_sequence(modules: list[ConvModule], x: Tensor, residual: Tensor) -> Tensor:
@@ -147,6 +151,7 @@ def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
 
 
 def train_chain(modules: list[ConvModule], x: Tensor, residual: Tensor | None) -> Tensor:
+    """The modules one after the other as a `Chain`; under autocast in its type."""
     parameters = [parameter for module in modules for parameter in module.chain_parameters()]
     shortcut = residual is x
     if torch.is_autocast_enabled("cpu"):

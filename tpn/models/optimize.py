@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tpn.errors import UserError
 from tpn.models.folding import fold_space, fold_time, unfold_space, unfold_time
-from tpn.models.layers import ConvModule, TemporalConv, TemporalShift
+from tpn.models.layers import ConvModule
 from tpn.models.recognizer import Recognizer
 
 
@@ -60,14 +60,10 @@ class FusedConvModule(nn.Module):
 
     def __init__(self, module: ConvModule, dtype: torch.dtype) -> None:
         super().__init__()
-        conv = module.conv
-        self.shift = conv.shift if isinstance(conv, TemporalShift) else None
-        conv = conv.net if isinstance(conv, TemporalShift) else conv
-        self.temporal, self.groups = isinstance(conv, TemporalConv), conv.groups
-        self.stride = (1, 1) if isinstance(conv, TemporalConv) else (conv.stride, conv.stride)
-        self.padding = (1, 0) if isinstance(conv, TemporalConv) else (conv.padding, conv.padding)
-        self.activation = module.activation
-        weight, bias = folded_norm(conv.kernel(), module.bn)
+        link = module.link()
+        self.shift, self.temporal, self.groups, self.activation = link.shift, link.temporal, link.groups, link.relu
+        self.stride, self.padding = (link.stride, link.stride), link.padding
+        weight, bias = folded_norm(module.unshifted().kernel(), module.bn)
         self.weight = nn.Parameter(weight.to(dtype, memory_format=torch.channels_last), requires_grad=False)
         self.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
         self.packed: Tensor | None = None  # takes the place of the weight once oneDNN runs

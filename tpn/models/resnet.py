@@ -90,7 +90,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.base_channels, self.stem_pool = base_channels, stem_pool
-        self.norm_eval, self.with_cp, self.num_levels = norm_eval, with_cp, num_levels
+        self.norm_eval, self.num_levels = norm_eval, num_levels
         stem = SpatialConv(3, base_channels, 7, stride=2, weight_dims=weight_dims)
         self.conv1 = ConvModule(stem, norm=base_channels)
         in_channels = base_channels
