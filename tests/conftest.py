@@ -25,6 +25,12 @@ RECIPES = ROOT / "configs/recognition/tpn"
 SHARED = ROOT.parent / "shared"
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests of CUDA need a GPU; on a machine that must have one (REQUIRE_GPU=1) they fail without it."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available() and os.environ.get("REQUIRE_GPU") != "1":
+        pytest.skip("needs a GPU with CUDA")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference data beside the checkout: parity figures and two real videos."""
@@ -98,16 +104,19 @@ def single_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tpn():
-    """tpn("train", recipe, …) runs the command in this process, from its arguments to its exit status."""
+    """tpn("train", recipe, …) runs the command in this process, from its arguments to its exit status.
+
+    As on a terminal of UTF-8, what is not UTF-8 cannot be printed.
+    """
 
     def run(*arguments: object) -> Outcome:
-        code, out, err = 0, io.StringIO(), io.StringIO()
+        code, (out, err) = 0, (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
         with redirect_stdout(out), redirect_stderr(err), one_thread():
             try:
                 main([str(argument) for argument in arguments])
             except SystemExit as end:
                 code = int(end.code or 0)
-        return Outcome(code, out.getvalue(), err.getvalue())
+        return Outcome(code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode())
 
     return run
 

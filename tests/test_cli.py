@@ -1,6 +1,7 @@
 """The command line helps at once, takes MMAction2's spellings, and ends every mistake with a message and a status."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -93,6 +94,25 @@ def test_argument_that_is_wrong_is_named_with_what_would_be_right(tpn, arguments
     assert len(outcome.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train x.py y.py 'a b'", "unexpected argument y.py 'a b' (see tpn train --help)"),
+        ("train x.py --vlidate", "unknown option --vlidate; did you mean --validate? (see tpn train --help)"),
+        ("train x.py --qqq", "unknown option --qqq (see tpn train --help)"),
+        ("train x.py --checkpoint-every", "--checkpoint-every needs a value (see tpn train --help)"),
+        ("train x.py --seed 1 --seed 2", "parameter --seed specified multiple times (see tpn train --help)"),
+        ("benchmark x.py --warm-up -1", 'invalid value "-1" for --warm-up; must be >= 0 (see tpn benchmark --help)'),
+        ("data pack", "LIST_FILE is missing (see tpn data pack --help)"),
+        ("fuse --scores a.pkl", "--datalist is missing (see tpn fuse --help)"),
+        ("data pck", 'unknown command "pck"; did you mean "pack"? (see tpn data --help)'),
+        ("nonsense", 'unknown command "nonsense" (see tpn --help)'),
+    ],
+)
+def test_mistake_in_the_arguments_is_one_sentence(tpn, arguments, message):
+    assert tpn(*shlex.split(arguments)) == (2, "", f"error: {message}\n")
+
+
 def test_test_without_anything_to_do_says_so(tpn, recipe):
     outcome = tpn("test", recipe, "x.pth")
     assert outcome == (2, "", "error: nothing to do: give --eval METRIC…, --out FILE, or both\n")
@@ -101,7 +121,8 @@ def test_test_without_anything_to_do_says_so(tpn, recipe):
 @pytest.mark.parametrize(
     "flags", [["--local_rank", "0"], ["--local-rank=0"], ["--local_rank=0", "--launcher", "pytorch"]]
 )
-def test_flags_that_launchers_add_are_taken(tpn, recipe, trained, flags, tmp_path):
+def test_flags_that_launchers_add_are_taken(tpn, recipe, trained, flags, monkeypatch, tmp_path):
+    monkeypatch.setenv("RANK", "0")
     few = tmp_path / "few.txt"
     few.write_text("videos/test/00000.mp4 0\n")
     outcome = tpn("test", recipe, trained / "epoch_1.pth", *flags, "--eval", "mean_class_accuracy",

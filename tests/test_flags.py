@@ -93,13 +93,6 @@ def test_gpu_ids_without_a_gpu_are_said_to_have_no_effect(tpn, monkeypatch):
     assert warnings_of(tpn("train", "gone.py", "--gpu-ids", "1", "2")) == [warning]
 
 
-def test_launcher_pytorch_without_torchrun_is_said_to_have_no_effect(tpn, monkeypatch):
-    warning = "--launcher pytorch has no effect: this process is alone; start several with torchrun"
-    assert warnings_of(tpn("train", "gone.py", "--launcher", "pytorch")) == [warning]
-    monkeypatch.setenv("RANK", "0")
-    assert warnings_of(tpn("train", "gone.py", "--launcher", "pytorch")) == []
-
-
 def test_gpu_ids_choose_the_gpu(tpn, gpus):
     tpn("train", "gone.py", "--gpu-ids", "3", "1")
     assert os.environ["LOCAL_RANK"] == "3"
@@ -120,6 +113,8 @@ def test_gpu_ids_are_not_for_several_processes(tpn, monkeypatch):
         ("test c.py x.plan --out r.pkl --tensorrt", "--tensorrt: exported networks cannot be tested"),
         ("test c.py x.pth --out r.pkl --options topk=1 --eval-options topk=1", "give one of them"),
         ("test c.py x.pth --out r.pkl --eval-options metric=1", "the only option is topk"),
+        ("train c.py --launcher pytorch", "RANK is not set; start the processes with `torchrun --nproc-per-node GPUS"),
+        ("test c.py x.pth --out r.pkl --launcher pytorch", "or leave --launcher out for one process"),
         ("train c.py --launcher slurm", "SLURM_PROCID is not set; start the processes with srun"),
         ("test c.py x.pth --out r.pkl --launcher mpi", "start the processes with mpirun"),
     ],

@@ -116,6 +116,14 @@ def test_folders_of_frames_become_a_list_of_videos(tpn, tmp_path, monkeypatch):
     assert numbers(Path("packed/x/one.mp4")) == list(range(9))
 
 
+def test_names_of_images_that_ask_for_more_than_a_number_are_refused(tpn):
+    template = "img_{:0999999999}.jpg"
+    outcome = tpn("data", "pack", "list.txt", "--out", "packed", "--format", "rawframes", "--filename-tmpl", template)
+    assert outcome.code == 2
+    assert "expected the frame's number once, as in 'img_{:05}.jpg'" in outcome.err
+    assert template in outcome.err
+
+
 # -------------------------------------------------------------------------------------------------------- bad sources
 
 

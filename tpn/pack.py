@@ -26,6 +26,7 @@ from tpn.data.processes import in_processes
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import write_atomically
 from tpn.errors import DataError, UserError
+from tpn.names import as_utf8
 
 SETTINGS_FILE = "pack.json"
 BAD_FILE = "{}_bad.txt"
@@ -104,7 +105,7 @@ def run_pack(
     bad_file = out / BAD_FILE.format(list_file.stem)
     bad_file.unlink(missing_ok=True)
     if problems:
-        write_atomically(bad_file, "".join(f"{problem}\n" for problem in problems.values()).encode())
+        write_atomically(bad_file, as_utf8("".join(f"{problem}\n" for problem in problems.values())))
         if not skip_bad:
             raise DataError(
                 f"{len(problems)} of {len(unique)} videos cannot be packed, {bad_file} says why; mend them and start "
@@ -157,7 +158,7 @@ def prepare_folder(out: Path, list_file: Path, settings: dict[str, object]) -> N
     except ValueError:
         raise UserError(f"{path} is damaged; name another folder as --out") from None
     if before is None:
-        write_atomically(path, (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode())
+        write_atomically(path, as_utf8(json.dumps(settings, indent=2, ensure_ascii=False) + "\n"))
     elif before != settings:
         changed = sorted(key for key in settings if not isinstance(before, dict) or before.get(key) != settings[key])
         told = ", ".join(f"{key} = {before.get(key)!r}" for key in changed if isinstance(before, dict))

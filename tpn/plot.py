@@ -51,7 +51,7 @@ class Canvas:
         """One line whose left end, centre or right end is at x, and whose small letters are centred on y."""
         left = x - {"left": 0.0, "centre": 0.5, "right": 1.0}[align] * text_width(text, size, bold)
         origin = round(left * OVERSAMPLING), round((y + size * 0.36) * OVERSAMPLING)
-        cv2.putText(self.large, text, origin, font(bold), font_scale(size), colour, STROKE, cv2.LINE_AA)
+        cv2.putText(self.large, drawable(text), origin, font(bold), font_scale(size), colour, STROKE, cv2.LINE_AA)
 
     def image(self, pixels: np.ndarray, left: int, top: int) -> None:
         """An RGB picture (H, W, 3) uint8, pixel for pixel."""
@@ -112,7 +112,12 @@ def font_scale(size: int) -> float:
 
 
 def text_width(text: str, size: int = 14, bold: bool = False) -> float:
-    return cv2.getTextSize(text, font(bold), font_scale(size), STROKE)[0][0] / OVERSAMPLING
+    return cv2.getTextSize(drawable(text), font(bold), font_scale(size), STROKE)[0][0] / OVERSAMPLING
+
+
+def drawable(text: str) -> str:
+    """The text, with ? for bytes of a file's name that are not UTF-8: OpenCV crashes at them."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def shorten(text: str, width: float, size: int = 14) -> str:

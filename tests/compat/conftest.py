@@ -313,6 +313,17 @@ class MMAction2Configs:
             text = text.replace(old, new)
         path.write_text(text)
 
+    def show_videos(self, name: str, ann_file: object, data_prefix: object) -> None:
+        """Let a file of version 0.x train and test on the videos of one list, not on folders of frames."""
+        self.change(
+            name,
+            ("'RawframeDataset'", "'VideoDataset'"),
+            ("dict(type='SampleFrames'", "dict(type='DecordInit'), dict(type='SampleFrames'"),
+            ("'RawFrameDecode'", "'DecordDecode'"),
+            ("ann_file=ann_file_train, data_prefix=data_root,", f"ann_file='{ann_file}', data_prefix='{data_prefix}',"),
+            ("ann_file=ann_file_val, data_prefix=data_root_val", f"ann_file='{ann_file}', data_prefix='{data_prefix}'"),
+        )
+
     def load(self, name: str, *options: str) -> Config:
         return load_config(self.folder / name, parse_overrides(options))
 

@@ -13,48 +13,30 @@ MEANING = ("model.neck=None", "model.cls_head.dropout_ratio=0.5", "lr_config=dic
            "optimizer.lr_batch_size=32", "data.test.num_clips=2", "data.flip_ratio=0.5", "total_epochs=2")  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def foreign(sprites, tmp_path_factory):
+@pytest.fixture
+def foreign(mmaction2, sprites):
     """What the tiny recipe is without its pyramid, said in MMAction2 0.x's words."""
-    path = tmp_path_factory.mktemp("foreign") / "slowonly_sprites.py"
-    last = (
-        "dict(type='Normalize', **img_norm_cfg), dict(type='FormatShape', input_format='NCTHW'), "
-        "dict(type='Collect', keys=['imgs', 'label'], meta_keys=[]), dict(type='ToTensor', keys=['imgs'])]"
-    )
-    sample = (
-        "dict(type='DecordInit'), dict(type='SampleFrames', clip_len=8, frame_interval=8, num_clips={}), "
-        "dict(type='DecordDecode'), "
-    )
-    fixed = sample.replace("num_clips={}", "num_clips={}, test_mode=True")
-    crop = "dict(type='Resize', scale=(-1, 32)), dict(type='CenterCrop', crop_size=32), "
+    base = "tpn/tpn_kinetics.py"
+    mmaction2.show_videos(base, f"{sprites}/train.txt", sprites)
+    mmaction2.change(base, ("(224, 224)", "(32, 32)"), ("(-1, 256)", "(-1, 32)"), ("crop_size=224", "crop_size=32"),
+                     ("'ThreeCrop', crop_size=256", "'CenterCrop', crop_size=32"), ("num_clips=10", "num_clips=2"),
+                     ("crop_size=32), dict(type='ColorJitter'),", "crop_size=32),"))  # fmt: skip
+    path = mmaction2.folder / "tpn/slowonly_sprites.py"
     path.write_text(f"""
+_base_ = ['./tpn_kinetics.py']
 model = dict(
-    type='Recognizer3D',
-    backbone=dict(type='ResNet3dSlowOnly', depth=14, base_channels=8, pretrained=None, with_pool1=False),
-    cls_head=dict(type='I3DHead', in_channels=256, num_classes=6, dropout_ratio=0.5),
-    train_cfg=None,
-    test_cfg=dict(average_clips='prob'))
-dataset_type = 'VideoDataset'
-data_root = {str(sprites)!r}
-img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_bgr=False)
-train_pipeline = [{sample.format(1)}dict(type='RandomResizedCrop'),
-    dict(type='Resize', scale=(32, 32), keep_ratio=False), dict(type='Flip', flip_ratio=0.5),
-    dict(type='ColorJitter'), {last}
-val_pipeline = [{fixed.format(1)}{crop}{last}
-test_pipeline = [{fixed.format(2)}{crop}{last}
+    backbone=dict(depth=14, base_channels=8, pretrained=None, with_pool1=False, out_indices=(3,)),
+    neck=None,
+    cls_head=dict(_delete_=True, type='I3DHead', in_channels=256, num_classes=6, dropout_ratio=0.5))
 data = dict(
-    videos_per_gpu=4, workers_per_gpu=0, test_dataloader=dict(videos_per_gpu=1),
-    train=dict(type=dataset_type, ann_file=f'{{data_root}}/train.txt', data_prefix=data_root, pipeline=train_pipeline),
-    val=dict(type=dataset_type, ann_file=f'{{data_root}}/val.txt', data_prefix=data_root, pipeline=val_pipeline),
-    test=dict(type=dataset_type, ann_file=f'{{data_root}}/val.txt', data_prefix=data_root, pipeline=test_pipeline))
-optimizer = dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=0.0001, nesterov=True)
-optimizer_config = dict(grad_clip=dict(max_norm=20, norm_type=2))
-lr_config = dict(policy='step', step=[1])
+    videos_per_gpu=4, workers_per_gpu=0,
+    val=dict(ann_file='{sprites}/val.txt'), test=dict(ann_file='{sprites}/val.txt'))
+optimizer = dict(lr=0.05)
+optimizer_config = dict(grad_clip=dict(max_norm=20))
+lr_config = dict(step=[1])
 total_epochs = 2
-evaluation = dict(interval=1, metrics=['top_k_accuracy', 'mean_class_accuracy'])
-log_config = dict(interval=1, hooks=[dict(type='TextLoggerHook')])
-dist_params = dict(backend='nccl')
-workflow = [('train', 1)]
+evaluation = dict(interval=1)
+log_config = dict(interval=1)
 """)
     return path
 

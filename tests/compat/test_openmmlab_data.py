@@ -39,6 +39,12 @@ def test_frames_are_named_and_counted_as_the_file_says(mmaction2):
     assert (data.filename_tmpl, data.start_index) == ("{:06}.png", 0)
 
 
+def test_a_file_name_that_asks_for_more_than_a_number_is_refused(mmaction2):
+    mmaction2.change(KINETICS, ("data_prefix=data_root", "filename_tmpl='{:0999999999}', data_prefix=data_root"))
+    problem = "data.filename_tmpl: expected the frame's number once, as in 'img_{:05}.jpg', got '{:0999999999}'"
+    assert sentences(mmaction2.problems(KINETICS)) == [problem]
+
+
 def test_frames_of_something_something_v1_are_named_as_they_come(mmaction2):
     assert mmaction2.load(STHV1).data.filename_tmpl == "{:05}.jpg"
     assert mmaction2.load(STHV1, "compat.reference_bugs=True").data.filename_tmpl == "img_{:05}.jpg"

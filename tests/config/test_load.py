@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpn.config import Config, dump_config, load_config, parse_overrides
+from tpn.config.frame_names import FRAME_NAME
 from tpn.errors import ConfigError
 
 RECIPE = """
@@ -231,6 +232,15 @@ def test_importing_the_settings_imports_neither_torch_nor_numpy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("template", ["img_{:0999999999}.jpg", "{:>9999999}", "{0.__class__}", "img_%05d.jpg"])
+def test_a_file_name_that_asks_for_more_than_a_number_is_refused(problems, template):
+    sentence = f"data.filename_tmpl: expected the frame's number once, as in 'img_{{:05}}.jpg', got {template!r}"
+    assert problems(('format="videos"', f'format="rawframes", filename_tmpl={template!r}')) == [
+        f"recipe.py:7: {sentence}"
+    ]
+    assert problems(options=(f"data.filename_tmpl={template}",)) == [f"--cfg-options: {sentence}"]
+
+
 # --------------------------------------------------------------------------------------------------------------- dump
 
 texts = st.text(max_size=12) | st.sampled_from(["{{ fileDirname }}/a", "{{fileBasename}}'\"\\", "a\nb", "\\d"])
@@ -266,7 +276,7 @@ def configs(draw) -> Config:
                 "format": "videos",
                 "clip_len": 1 if segments > 1 else length,
                 "num_clips": segments,
-                "filename_tmpl": draw(texts),
+                "filename_tmpl": draw(st.from_regex(FRAME_NAME, fullmatch=True)),
                 "area_range": draw(st.tuples(fractions, fractions)),
                 "mean": draw(st.tuples(numbers, numbers, numbers)),
                 "flip_label_map": draw(st.dictionaries(st.integers(), st.integers(), max_size=3)),

@@ -1,6 +1,6 @@
-"""Videos and folders of frames, made by the tests that read them."""
+"""Videos, good and bad ones, made by the tests that read them, and data sets of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,8 +8,17 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
+
+from tpn.data.annotations import Record
+from tpn.data.dataset import FixedViews, RandomViews, VideoDataset
+from tpn.data.workers import Batch
 
 FRAME_RATE = 25
+RANDOM = RandomViews(clip_len=4, frame_interval=2, num_clips=1, frames_per_view=4, crop_size=16)
+FIXED = FixedViews(
+    clip_len=4, frame_interval=2, num_clips=2, frames_per_view=4, short_side=20, crop_size=16, num_crops=1
+)
 
 
 def moving_picture(num_frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -63,3 +72,58 @@ def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path if path.exists() else write_video(path, moving_picture(num_frames, height, width, seed), **how)
 
     return make
+
+
+@pytest.fixture
+def damaged_video(make_video, tmp_path) -> tuple[Path, Path]:
+    """A video of 60 frames whose frame 30 does not decode, and the video as it was."""
+    whole = make_video("motion.mp4", codec="mjpeg", pix_fmt="yuvj420p")
+    with av.open(str(whole)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][30]
+    data = bytearray(whole.read_bytes())
+    data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    return path, whole
+
+
+# ----------------------------------------------------------------------------------------------- data sets, and batches
+
+
+@pytest.fixture(scope="session")
+def videos(make_video) -> list[Path]:
+    """Eleven small videos."""
+    return [make_video(f"loader{n}.mp4", num_frames=12, height=20, width=24, seed=n) for n in range(11)]
+
+
+@pytest.fixture
+def bad_videos(videos, tmp_path) -> list[Path]:
+    """As `videos`, but numbers 2 and 5 are no videos."""
+    broken = list(videos)
+    for number in (2, 5):
+        broken[number] = tmp_path / f"broken{number}.mp4"
+        broken[number].write_bytes(b"no video")
+    return broken
+
+
+@pytest.fixture(scope="session")
+def dataset_of() -> Callable[..., VideoDataset]:
+    """dataset_of(videos) shows one random view of each, with fixed=True the two of a test; labels are 0, 1, 2, …"""
+
+    def build(videos: list[Path], *, fixed: bool = False, kind: type[VideoDataset] = VideoDataset) -> VideoDataset:
+        records = [Record(str(video), label, None) for label, video in enumerate(videos)]
+        views = FIXED if fixed else RANDOM
+        return kind(records=records, views=views, seed=3, mean=(0, 0, 0), std=(1, 1, 1), color_jitter=True)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def are_same() -> Callable[[Iterable[Batch], Iterable[Batch]], bool]:
+    """are_same(batches, others): as many, and equal to the last bit."""
+
+    def compare(batches: Iterable[Batch], others: Iterable[Batch]) -> bool:
+        fields = ((x, y) for a, b in zip(batches, others, strict=True) for x, y in zip(a, b, strict=True))
+        return all(torch.equal(torch.as_tensor(x), torch.as_tensor(y)) for x, y in fields)
+
+    return compare

@@ -5,21 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from tpn.data.annotations import Record
-from tpn.data.dataset import FixedViews, RandomViews, VideoDataset
+from tpn.data.dataset import VideoDataset
 from tpn.data.loader import build_eval_loader, build_train_loader
 from tpn.data.workers import SUBSTITUTES, Batch, Failure, Guarded, Workers
 from tpn.errors import DataError
 
-VIEWS = RandomViews(clip_len=4, frame_interval=2, num_clips=1, frames_per_view=4, crop_size=16)
-CENTRES = FixedViews(
-    clip_len=4, frame_interval=2, num_clips=2, frames_per_view=4, short_side=20, crop_size=16, num_crops=1
-)
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="signals to worker processes")
 
 
@@ -45,28 +41,10 @@ def hang_in_c() -> None:
         libc.pause()
 
 
-def dataset_of(videos: list[Path], views: RandomViews | FixedViews = VIEWS) -> Trapped:
-    records = [Record(str(video), label, None) for label, video in enumerate(videos)]
-    return Trapped(records=records, views=views, seed=3, mean=(0, 0, 0), std=(1, 1, 1), color_jitter=True)
-
-
 @pytest.fixture(scope="module")
-def videos(make_video) -> list[Path]:
-    return [make_video(f"loader{n}.mp4", num_frames=12, height=20, width=24, seed=n) for n in range(11)]
-
-
-@pytest.fixture
-def bad_videos(videos, tmp_path) -> list[Path]:
-    """As `videos`, but numbers 2 and 5 are no videos."""
-    broken = list(videos)
-    for number in (2, 5):
-        broken[number] = tmp_path / f"broken{number}.mp4"
-        broken[number].write_bytes(b"no video")
-    return broken
-
-
-def same(a: Batch, b: Batch) -> bool:
-    return all(torch.equal(torch.as_tensor(x), torch.as_tensor(y)) for x, y in zip(a, b, strict=True))
+def dataset_of(dataset_of):
+    """Of videos with traps among them."""
+    return partial(dataset_of, kind=Trapped)
 
 
 def epochs(dataset: VideoDataset, **how) -> tuple[list[Batch], list[Failure]]:
@@ -80,7 +58,7 @@ def epochs(dataset: VideoDataset, **how) -> tuple[list[Batch], list[Failure]]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_bad_videos_are_replaced_in_training_and_each_is_told(bad_videos, workers):
+def test_bad_videos_are_replaced_in_training_and_each_is_told(bad_videos, workers, dataset_of):
     batches, failures = epochs(dataset_of(bad_videos), workers=workers)
     shown = [index for batch in batches for index in batch.index.tolist()]
     assert len(shown) == 22
@@ -90,26 +68,26 @@ def test_bad_videos_are_replaced_in_training_and_each_is_told(bad_videos, worker
     assert all("not a video" in failure.message for failure in failures)
 
 
-def test_the_substitute_does_not_depend_on_who_makes_it(bad_videos):
+def test_the_substitute_does_not_depend_on_who_makes_it(bad_videos, dataset_of, are_same):
     dataset = dataset_of(bad_videos)
     alone, _ = epochs(dataset, workers=0)
     for workers in (1, 2):
-        assert all(same(a, b) for a, b in zip(alone, epochs(dataset, workers=workers)[0], strict=True))
+        assert are_same(alone, epochs(dataset, workers=workers)[0])
     ranks = [epochs(dataset, workers=0, batch_size=2, rank=rank, world_size=2)[0] for rank in range(2)]
     for batch, *shared in zip(alone, *ranks, strict=True):
         assert torch.equal(torch.cat([part.views for part in shared]), batch.views)
     resumed = build_train_loader(dataset, batch_size=4, workers=0, seed=0, on_failure=lambda failure: None)
-    assert all(same(a, b) for a, b in zip(resumed.epoch(1, start=4)[1], alone[-2:], strict=True))
+    assert are_same(resumed.epoch(1, start=4)[1], alone[-2:])
 
 
-def test_substitutes_differ_from_epoch_to_epoch_and_are_never_the_video_itself(videos):
+def test_substitutes_differ_from_epoch_to_epoch_and_are_never_the_video_itself(videos, dataset_of):
     guarded = Guarded(dataset_of(videos * 30), workers=0, substitutes=True, read_timeout=None)
     choices = [guarded.substitutes_of((epoch, 7)) for epoch in range(20)]
     assert len({tuple(choice) for choice in choices}) == 20
     assert all(7 not in choice and len(choice) >= SUBSTITUTES - 4 for choice in choices)
 
 
-def test_where_no_substitute_can_be_read_the_training_ends(tmp_path):
+def test_where_no_substitute_can_be_read_the_training_ends(tmp_path, dataset_of):
     with pytest.raises(
         DataError, match=r"no video of a batch can be read, nor one in its place: .*\.mp4 does not exist"
     ):
@@ -125,7 +103,7 @@ def kill_one(loader) -> None:
 
 
 @LINUX
-def test_a_killed_worker_is_replaced_and_no_sample_changes(videos, caplog):
+def test_a_killed_worker_is_replaced_and_no_sample_changes(videos, caplog, dataset_of, are_same):
     dataset = dataset_of(videos)
     expected, _ = epochs(dataset, workers=0, batch_size=1)
     loader = build_train_loader(dataset, batch_size=1, workers=2, seed=0)
@@ -135,21 +113,21 @@ def test_a_killed_worker_is_replaced_and_no_sample_changes(videos, caplog):
             batches.append(batch)
             if number in (0, 6):
                 kill_one(loader)
-    assert all(same(a, b) for a, b in zip(batches, expected, strict=True))
+    assert are_same(batches, expected)
     assert "a data worker was ended by SIGKILL" in caplog.text
 
 
 @LINUX
-def test_a_worker_killed_between_two_epochs_is_replaced(videos):
+def test_a_worker_killed_between_two_epochs_is_replaced(videos, dataset_of, are_same):
     dataset = dataset_of(videos)
     loader = build_train_loader(dataset, batch_size=4, workers=2, seed=0)
     first = list(loader.epoch(0)[1])
     kill_one(loader)
-    assert all(same(a, b) for a, b in zip(first + list(loader.epoch(1)[1]), epochs(dataset, workers=0)[0], strict=True))
+    assert are_same(first + list(loader.epoch(1)[1]), epochs(dataset, workers=0)[0])
 
 
 @LINUX
-def test_the_death_of_a_worker_disturbs_nothing_outside_the_loader(videos):
+def test_the_death_of_a_worker_disturbs_nothing_outside_the_loader(videos, dataset_of):
     """Torch would raise an error wherever the process is: in the middle of a step."""
     loader = build_train_loader(dataset_of(videos), batch_size=1, workers=2, seed=0)
     next(loader.epoch(0)[1])
@@ -159,10 +137,10 @@ def test_the_death_of_a_worker_disturbs_nothing_outside_the_loader(videos):
 
 
 @LINUX
-def test_a_video_that_kills_its_worker_is_bad_at_the_second_time(videos, tmp_path):
+def test_a_video_that_kills_its_worker_is_bad_at_the_second_time(videos, tmp_path, dataset_of):
     failures: list[Failure] = []
     traps = [*videos[:2], tmp_path / "kills.mp4", *videos[2:4], tmp_path / "once.mp4"]
-    loader = build_eval_loader(dataset_of(traps, CENTRES), batch_size=1, workers=2, on_failure=failures.append)
+    loader = build_eval_loader(dataset_of(traps, fixed=True), batch_size=1, workers=2, on_failure=failures.append)
     assert [batch.index.item() for batch in loader] == [0, 1, 3, 4, 0]  # the last one's second time
     (failure,) = failures
     assert failure.message.startswith(
@@ -172,9 +150,9 @@ def test_a_video_that_kills_its_worker_is_bad_at_the_second_time(videos, tmp_pat
 
 @LINUX
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_video_that_never_answers_is_bad_after_the_time_limit(videos, tmp_path, workers):
+def test_a_video_that_never_answers_is_bad_after_the_time_limit(videos, tmp_path, workers, dataset_of):
     failures: list[Failure] = []
-    dataset = dataset_of([videos[0], tmp_path / "hangs.mp4", videos[1]], CENTRES)
+    dataset = dataset_of([videos[0], tmp_path / "hangs.mp4", videos[1]], fixed=True)
     loader = build_eval_loader(dataset, batch_size=1, workers=workers, read_timeout=0.5, on_failure=failures.append)
     assert [batch.index.item() for batch in loader] == [0, 2]
     assert [failure.index for failure in failures] == [1]
@@ -182,7 +160,7 @@ def test_a_video_that_never_answers_is_bad_after_the_time_limit(videos, tmp_path
 
 
 @LINUX
-def test_workers_that_die_whatever_they_do_end_the_run(videos, monkeypatch):
+def test_workers_that_die_whatever_they_do_end_the_run(videos, monkeypatch, dataset_of):
     monkeypatch.setattr("tpn.data.workers.start_worker", lambda worker, ending: os._exit(7))
     with pytest.raises(DataError, match="the last one ended with status 7"):
         list(Workers(dataset_of(videos), workers=1, substitutes=False, read_timeout=None).batches([[(0, 0)]]))

@@ -268,15 +268,9 @@ def test_a_video_without_a_frame_is_named(make_video, tmp_path):
     assert "no frame that decodes" in message(path)
 
 
-def test_frames_that_do_not_decode_are_named(make_video, tmp_path):
-    source = make_video("motion.mp4", codec="mjpeg", pix_fmt="yuvj420p")
-    with av.open(str(source)) as container:
-        packet = [packet for packet in container.demux(video=0) if packet.size][30]
-    data = bytearray(source.read_bytes())
-    data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
-    path = tmp_path / "damaged.mp4"
-    path.write_bytes(data)
-    expected = decode_everything(source)
+def test_frames_that_do_not_decode_are_named(damaged_video):
+    path, whole = damaged_video
+    expected = decode_everything(whole)
     with VideoFile(path) as video:
         np.testing.assert_array_equal(video.read([29, 31]), expected[[29, 31]])
         with pytest.raises(DataError, match=r"1 of the 3 frames needed do not decode \(the first is frame 30 of 60\)"):

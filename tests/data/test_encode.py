@@ -137,14 +137,8 @@ def test_folders_of_frames_become_videos(tmp_path):
     assert abs(folder.read(range(10)).mean(axis=(0, 1, 2)) - after.mean(axis=(0, 1, 2))).max() < 2
 
 
-def test_a_video_with_a_damaged_frame_is_not_encoded_without_it(make_video, tmp_path):
-    source = make_video("motion.mp4", codec="mjpeg", pix_fmt="yuvj420p")
-    with av.open(str(source)) as container:
-        packet = [packet for packet in container.demux(video=0) if packet.size][30]
-    data = bytearray(source.read_bytes())
-    data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
-    path = tmp_path / "damaged.mp4"
-    path.write_bytes(data)
+def test_a_video_with_a_damaged_frame_is_not_encoded_without_it(damaged_video, tmp_path):
+    path, _ = damaged_video
     with VideoFile(path) as video, pytest.raises(DataError, match="frame 30 of 60 does not decode"):
         encode(pictures(video), tmp_path / "packed.mp4", frame_rate=25, profile=PROFILE)
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpn.data.annotations import Record
-from tpn.data.dataset import FixedViews, RandomViews, VideoDataset
 from tpn.data.loader import (
     build_eval_loader,
     build_train_loader,
@@ -23,38 +20,8 @@ from tpn.data.loader import (
     shares,
     to_device,
 )
-from tpn.data.workers import Batch, Failure
+from tpn.data.workers import Failure
 from tpn.errors import DataError
-
-VIEWS = RandomViews(clip_len=4, frame_interval=2, num_clips=1, frames_per_view=4, crop_size=16)
-CENTRES = FixedViews(
-    clip_len=4, frame_interval=2, num_clips=2, frames_per_view=4, short_side=20, crop_size=16, num_crops=1
-)
-
-
-def make_dataset(videos: list[Path], views: RandomViews | FixedViews = VIEWS) -> VideoDataset:
-    records = [Record(str(video), label, None) for label, video in enumerate(videos)]
-    return VideoDataset(records=records, views=views, seed=3, mean=(0, 0, 0), std=(1, 1, 1), color_jitter=True)
-
-
-@pytest.fixture(scope="module")
-def videos(make_video) -> list[Path]:
-    return [make_video(f"loader{n}.mp4", num_frames=12, height=20, width=24, seed=n) for n in range(11)]
-
-
-@pytest.fixture
-def bad_videos(videos, tmp_path) -> list[Path]:
-    """As `videos`, but numbers 2 and 5 are no videos."""
-    broken = list(videos)
-    for number in (2, 5):
-        broken[number] = tmp_path / f"broken{number}.mp4"
-        broken[number].write_bytes(b"no video")
-    return broken
-
-
-def same(a: Batch, b: Batch) -> bool:
-    return all(torch.equal(torch.as_tensor(x), torch.as_tensor(y)) for x, y in zip(a, b, strict=True))
-
 
 # ----------------------------------------------------------------------------------------------- the order of an epoch
 
@@ -117,18 +84,18 @@ def test_the_order_of_an_epoch_is_not_the_chance_of_a_sample():
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_batches_do_not_depend_on_the_number_of_workers(videos, workers):
-    dataset = make_dataset(videos)
+def test_batches_do_not_depend_on_the_number_of_workers(videos, workers, dataset_of, are_same):
+    dataset = dataset_of(videos)
     alone = build_train_loader(dataset, batch_size=3, workers=0, seed=5)
     helped = build_train_loader(dataset, batch_size=3, workers=workers, seed=5)
     for epoch in range(2):
         (steps, ours), (others_steps, others) = alone.epoch(epoch), helped.epoch(epoch)
         assert steps == others_steps == 4
-        assert all(same(a, b) for a, b in zip(ours, others, strict=True))
+        assert are_same(ours, others)
 
 
-def test_ranks_share_every_batch_of_one_process(videos):
-    dataset = make_dataset(videos)
+def test_ranks_share_every_batch_of_one_process(videos, dataset_of):
+    dataset = dataset_of(videos)
     whole = build_train_loader(dataset, batch_size=4, workers=0, seed=5).epoch(1)[1]
     parts = [
         build_train_loader(dataset, batch_size=2, workers=0, seed=5, rank=rank, world_size=2).epoch(1)[1]
@@ -142,32 +109,32 @@ def test_ranks_share_every_batch_of_one_process(videos):
         assert sum(means) / 2 == pytest.approx(batch.label.double().mean().item())
 
 
-def test_a_resumed_epoch_continues_where_it_stood(videos):
-    loader = build_train_loader(make_dataset(videos), batch_size=3, workers=0, seed=5)
+def test_a_resumed_epoch_continues_where_it_stood(videos, dataset_of, are_same):
+    loader = build_train_loader(dataset_of(videos), batch_size=3, workers=0, seed=5)
     batches = list(loader.epoch(2)[1])
     steps, rest = loader.epoch(2, start=batches[1].position)
     assert steps == 2
-    assert all(same(a, b) for a, b in zip(rest, batches[2:], strict=True))
+    assert are_same(rest, batches[2:])
 
 
-def test_an_epoch_left_early_does_not_leak_into_the_next(videos):
-    loader = build_train_loader(make_dataset(videos), batch_size=3, workers=2, seed=5)
+def test_an_epoch_left_early_does_not_leak_into_the_next(videos, dataset_of, are_same):
+    loader = build_train_loader(dataset_of(videos), batch_size=3, workers=2, seed=5)
     next(loader.epoch(0)[1])
-    again = build_train_loader(make_dataset(videos), batch_size=3, workers=0, seed=5)
-    assert all(same(a, b) for a, b in zip(loader.epoch(1)[1], again.epoch(1)[1], strict=True))
+    again = build_train_loader(dataset_of(videos), batch_size=3, workers=0, seed=5)
+    assert are_same(loader.epoch(1)[1], again.epoch(1)[1])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_loading_leaves_the_global_generators_alone(videos, workers):
+def test_loading_leaves_the_global_generators_alone(videos, workers, dataset_of):
     states = torch.get_rng_state(), np.random.get_state()[1].copy()
-    list(build_train_loader(make_dataset(videos), batch_size=3, workers=workers, seed=5).epoch(0)[1])
+    list(build_train_loader(dataset_of(videos), batch_size=3, workers=workers, seed=5).epoch(0)[1])
     assert torch.equal(torch.get_rng_state(), states[0])
     np.testing.assert_array_equal(np.random.get_state()[1], states[1])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_every_video_is_evaluated_once_over_all_ranks_and_none_is_padded(videos, workers):
-    dataset = make_dataset(videos, CENTRES)
+def test_every_video_is_evaluated_once_over_all_ranks_and_none_is_padded(videos, workers, dataset_of):
+    dataset = dataset_of(videos, fixed=True)
     indices = []
     for rank in range(3):
         loader = build_eval_loader(dataset, batch_size=2, workers=workers, rank=rank, world_size=3)
@@ -178,15 +145,15 @@ def test_every_video_is_evaluated_once_over_all_ranks_and_none_is_padded(videos,
     assert indices == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]]
 
 
-def test_more_ranks_than_videos_leave_some_without_work(videos):
-    dataset = make_dataset(videos[:1], CENTRES)
+def test_more_ranks_than_videos_leave_some_without_work(videos, dataset_of):
+    dataset = dataset_of(videos[:1], fixed=True)
     assert list(build_eval_loader(dataset, batch_size=2, workers=0, rank=1, world_size=2)) == []
     with pytest.raises(DataError, match="1 training records do not go round 2 processes"):
         build_train_loader(dataset, batch_size=1, workers=0, seed=0, rank=0, world_size=2)
 
 
-def test_to_device_keeps_what_the_cpu_reads_on_the_cpu(videos):
-    batch = next(build_train_loader(make_dataset(videos), batch_size=2, workers=0, seed=0).epoch(0)[1])
+def test_to_device_keeps_what_the_cpu_reads_on_the_cpu(videos, dataset_of):
+    batch = next(build_train_loader(dataset_of(videos), batch_size=2, workers=0, seed=0).epoch(0)[1])
     moved = to_device(batch, "meta")
     assert moved.views.is_meta
     assert moved.label.is_meta
@@ -197,11 +164,11 @@ def test_to_device_keeps_what_the_cpu_reads_on_the_cpu(videos):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_error_in_a_worker_arrives_as_itself(bad_videos, workers):
+def test_an_error_in_a_worker_arrives_as_itself(bad_videos, workers, dataset_of):
     with pytest.raises(DataError) as direct:
-        make_dataset(bad_videos)[0, 2]
+        dataset_of(bad_videos)[0, 2]
     with pytest.raises(DataError) as caught:
-        list(build_eval_loader(make_dataset(bad_videos, CENTRES), batch_size=3, workers=workers))
+        list(build_eval_loader(dataset_of(bad_videos, fixed=True), batch_size=3, workers=workers))
     assert type(caught.value) is DataError
     assert str(caught.value) == str(direct.value)
     assert "broken2.mp4" in str(caught.value)
@@ -209,17 +176,17 @@ def test_an_error_in_a_worker_arrives_as_itself(bad_videos, workers):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_bad_videos_can_be_counted_and_survived_in_evaluation(bad_videos, workers):
+def test_bad_videos_can_be_counted_and_survived_in_evaluation(bad_videos, workers, dataset_of):
     failures: list[Failure] = []
-    dataset = make_dataset(bad_videos, CENTRES)
+    dataset = dataset_of(bad_videos, fixed=True)
     batches = list(build_eval_loader(dataset, batch_size=4, workers=workers, on_failure=failures.append))
     assert sorted(index for batch in batches for index in batch.index.tolist()) == [0, 1, 3, 4, 6, 7, 8, 9, 10]
     assert sorted(failure.index for failure in failures) == [2, 5]
     assert all("not a video" in failure.message for failure in failures)
 
 
-def test_a_batch_of_nothing_but_bad_videos_is_passed_over_in_evaluation(bad_videos):
-    dataset = make_dataset(bad_videos, CENTRES)
+def test_a_batch_of_nothing_but_bad_videos_is_passed_over_in_evaluation(bad_videos, dataset_of):
+    dataset = dataset_of(bad_videos, fixed=True)
     loader = build_eval_loader(dataset, batch_size=1, workers=0, on_failure=lambda failure: None)
     assert [batch.index.item() for batch in loader] == [0, 1, 3, 4, 6, 7, 8, 9, 10]
 
@@ -228,9 +195,9 @@ def test_a_batch_of_nothing_but_bad_videos_is_passed_over_in_evaluation(bad_vide
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals to process groups")
-def test_workers_outlive_signals_to_the_process_group(videos):
+def test_workers_outlive_signals_to_the_process_group(videos, dataset_of):
     """torchrun and Ctrl-C signal every process; the main one then finishes its step, which needs its workers."""
-    loader = build_train_loader(make_dataset(videos), batch_size=1, workers=2, seed=0)
+    loader = build_train_loader(dataset_of(videos), batch_size=1, workers=2, seed=0)
     batches = loader.epoch(0)[1]
     indices = [next(batches).index.item()]
     for worker in loader.workers.loader._iterator._workers:

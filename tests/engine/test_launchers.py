@@ -43,7 +43,7 @@ def test_mpi_needs_the_address_of_the_first_process():
         torchrun_variables("mpi", MPI, local_rank=0)
 
 
-@pytest.mark.parametrize(("launcher", "starter"), [("slurm", "srun"), ("mpi", "mpirun")])
+@pytest.mark.parametrize(("launcher", "starter"), [("slurm", "srun"), ("mpi", "mpirun"), ("pytorch", "`torchrun")])
 def test_process_that_the_launcher_did_not_start_is_told(launcher, starter):
     with pytest.raises(UserError, match=f"is not set; start the processes with {starter}"):
         torchrun_variables(launcher, {}, local_rank=0)
@@ -51,5 +51,5 @@ def test_process_that_the_launcher_did_not_start_is_told(launcher, starter):
 
 @pytest.mark.parametrize("launcher", ["none", "pytorch"])
 def test_local_rank_of_the_environment_goes_before_the_flags(launcher):
-    assert torchrun_variables(launcher, {}, local_rank=2) == {"LOCAL_RANK": "2"}
-    assert torchrun_variables(launcher, {"LOCAL_RANK": "5"}, local_rank=2) == {}
+    assert torchrun_variables(launcher, {"RANK": "0"}, local_rank=2) == {"LOCAL_RANK": "2"}
+    assert torchrun_variables(launcher, {"RANK": "0", "LOCAL_RANK": "5"}, local_rank=2) == {}

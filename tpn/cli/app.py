@@ -1,11 +1,14 @@
 """The command's frame: the app, the types its options share, and what becomes of a mistake."""
 
+import io
 import os
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 from cyclopts.validators import Number
 
 import tpn
@@ -52,11 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # want the cores too (data workers, another process) everything gets several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8, nor the terminal
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         command = " ".join(["tpn", *(error.command_chain or ())])
-        print(f"error: {' '.join(str(error).split())} See {command} --help", file=sys.stderr)
+        print(f"error: {usage_problem(error)} (see {command} --help)", file=sys.stderr)
         sys.exit(2)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -64,3 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def usage_problem(error: CycloptsError) -> str:
+    """What is wrong with the arguments, in one sentence: cyclopts says it in several, and some in words of its own."""
+    if isinstance(error, UnusedCliTokensError):
+        return f"unexpected argument {shlex.join(error.unused_tokens or [])}"
+    if type(error) is MissingArgumentError and error.argument is not None:
+        return f"{error.keyword} needs a value" if error.keyword else f"{error.argument.name} is missing"
+    sentences = re.split(r"(?<=[.?]) (?=[A-Z-])", " ".join(str(error).split()))
+    told = [sentence.rstrip(".") for sentence in sentences if not sentence.startswith("Available commands")]
+    return "; ".join(sentence[0].lower() + sentence[1:] for sentence in told).replace("option: ", "option ", 1)

@@ -27,8 +27,6 @@ class Launch:
 
     def enter(self) -> None:
         """Set the environment variables by which the processes find each other. Raises UserError where that fails."""
-        if self.launcher == "pytorch" and "RANK" not in os.environ:
-            warn("--launcher pytorch has no effect: this process is alone; start several with torchrun")
         os.environ.update(torchrun_variables(self.launcher, os.environ, local_rank=self.local_rank))
 
 

@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 
 from tpn.cli.app import CfgOptions, Flag, Many, app, console
 from tpn.cli.flags import Hidden, warn, warn_without_effect
+from tpn.config.frame_names import frame_name
 from tpn.data.annotations import Format
 from tpn.data.file_lists import DatasetName, Level, Subset
 from tpn.errors import UserError
@@ -163,7 +164,7 @@ def pack_videos(
     workers: PositiveInt | None = None,
     skip_bad: Flag = False,
     format: Format = "videos",
-    filename_tmpl: str = "img_{:05}.jpg",
+    filename_tmpl: Annotated[str, Parameter(validator=lambda _, name: frame_name(name))] = "img_{:05}.jpg",
     start_index: NonNegativeInt = 1,
 ) -> None:
     """Encode the videos of a list once more, so that training and test read them several times faster.

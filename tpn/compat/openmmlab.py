@@ -21,7 +21,7 @@ SAME = {
     *("lr_config.by_epoch", "evaluation.interval", "evaluation.metrics", "checkpoint_config.interval"),
     *("log_config.interval", "total_epochs", "data", "data.train", "data.val", "data.test", "optimizer", "lr_config"),
     *(f"data.{split}.{key}" for split in ("train", "val", "test") for key in ("ann_file", "data_prefix")),
-    *("data.start_index", "evaluation", "checkpoint_config", "log_config"),
+    *("data.start_index", "evaluation", "checkpoint_config", "checkpoint_config.max_keep_ckpts", "log_config"),
 }
 SAME_MODEL = {
     *("model", "model.backbone", "model.neck", "model.cls_head", "model.neck.flow_type", "work_dir", "load_from"),

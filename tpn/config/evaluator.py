@@ -10,6 +10,7 @@ from typing import Any
 from tpn.config.hints import did_you_mean
 from tpn.config.section import Section
 from tpn.errors import ConfigError
+from tpn.names import is_utf8
 
 MAX_DEPTH = 100  # levels of nesting, of expressions and of values
 MAX_SIZE = 50_000  # values and characters of a file and its bases, every copy counted
@@ -69,6 +70,8 @@ class Evaluator:
             self.depth -= 1
         if isinstance(value, int | float) and not -MAX_NUMBER < value < MAX_NUMBER:  # infinity and nan too
             raise self.error(node, "a number is too large")
+        if isinstance(value, str) and not is_utf8(value):
+            raise self.error(node, f"{value!a:.200} is not UTF-8 text; rename the file or folder")
         return value
 
     def _value(self, node: ast.AST) -> Any:

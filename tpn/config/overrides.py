@@ -8,6 +8,7 @@ from tpn.config.evaluator import Evaluator
 from tpn.config.fields import find_field, is_text
 from tpn.config.section import Section, located
 from tpn.errors import ConfigError
+from tpn.names import is_utf8
 
 WHERE = "--cfg-options"
 MAX_DEPTH = 20
@@ -21,10 +22,13 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     `dict(a=1)`, or else text; quotes make text of anything. A setting that is text takes its value as written.
 
     Raises:
-        ConfigError: for a pair without `=`, or a value whose brackets or quotes do not close.
+        ConfigError: for a pair without `=`, one that is not UTF-8 text, or a value whose brackets or
+            quotes do not close.
     """
     overrides = {}
     for pair in pairs:
+        if not is_utf8(pair):
+            raise ConfigError(f"{WHERE}: {pair!a} is not UTF-8 text; rename the file or folder")
         path, equals, text = pair.partition("=")
         if not (equals and all(path.split("."))):
             raise ConfigError(f"{WHERE}: expected name=value, as in optimizer.lr=0.01, got {pair!r}")

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from tpn.config.frame_names import frame_name
+
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -126,7 +128,7 @@ class Data(Settings):
     """Where the videos are and what one view of a video is."""
 
     format: Literal["rawframes", "videos"]
-    filename_tmpl: str = "img_{:05}.jpg"
+    filename_tmpl: Annotated[str, AfterValidator(frame_name)] = "img_{:05}.jpg"
     """File name of a frame in a rawframes folder."""
     start_index: Annotated[int, Field(ge=0)] = 1
     """Number of the first frame in a rawframes folder."""

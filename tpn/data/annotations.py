@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tpn.data.paths import kind_of, leads_out, shown
 from tpn.errors import DataError
+from tpn.names import is_utf8
 
 Format = Literal["rawframes", "videos"]
 LINE: dict[Format, str] = {"rawframes": "folder num_frames label", "videos": "path label"}
@@ -152,6 +153,8 @@ def _parse(line: str, *, data_prefix: str | Path, format: Format, num_classes: i
     if "\0" in line or len(fields) != len(LINE[format].split()):
         raise ValueError(f"expected `{LINE[format]}`, got {shown(repr(line))}")
     name, *numbers = fields
+    if not is_utf8(name):  # an escape of JSON can say so
+        raise ValueError(f"the name {shown(ascii(name))} is not UTF-8 text; rename the file")
     try:
         *frames, label = map(int, numbers)
     except ValueError:

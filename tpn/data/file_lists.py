@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from tpn.data.annotations import Format, Record, list_problems
 from tpn.errors import DataError
+from tpn.names import is_utf8
 
 DatasetName = Literal["kinetics400", "kinetics600", "kinetics700", "sthv1", "sthv2", "folders"]
 Subset = Literal["train", "val", "test"]
@@ -171,7 +172,7 @@ def find_videos(source: Path, *, format: Format, level: Level, by_class: bool) -
         by_class: whether names begin with the folder.
 
     Raises:
-        DataError: there is no such folder, nothing in it, or two videos of one name.
+        DataError: there is no such folder, nothing in it, two videos of one name, or a name that is not UTF-8.
     """
     if not source.is_dir():
         raise DataError(f"there is no folder {source}; name the folder with the videos or the folders of frames")
@@ -180,6 +181,8 @@ def find_videos(source: Path, *, format: Format, level: Level, by_class: bool) -
         if path.name.startswith(".") or not is_wanted(path, format):
             continue
         relative = path.relative_to(source)
+        if not is_utf8(str(relative)):
+            raise DataError(f"{source}: the name {str(relative)!a} is not UTF-8 text, as a list must be; rename it")
         name = relative.name if format == "rawframes" else relative.stem
         if by_class and level == 2:
             name = f"{class_folder(relative.parent.name)}/{name}"

@@ -24,6 +24,11 @@ def torchrun_variables(launcher: Launcher, environment: Mapping[str, str], *, lo
     Raises:
         UserError: the environment is not that of the launcher, or does not say where the first process is.
     """
+    if launcher == "pytorch" and "RANK" not in environment:
+        raise UserError(
+            "--launcher pytorch: RANK is not set; start the processes with `torchrun --nproc-per-node GPUS "
+            "tools/train.py …` (or tools/test.py), or leave --launcher out for one process"
+        )
     if launcher not in VARIABLES:
         return {} if "LOCAL_RANK" in environment else {"LOCAL_RANK": str(local_rank)}
     names = VARIABLES[launcher]

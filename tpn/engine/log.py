@@ -22,6 +22,7 @@ from tpn.data.workers import usable_workers
 from tpn.engine.distributed import World, summed
 from tpn.engine.progress import print_line
 from tpn.errors import UserError
+from tpn.names import as_utf8
 
 TRAIN_ORDER = ("memory", "data_time", "loss_aux", "top1_acc", "top5_acc", "loss_cls", "loss", "grad_norm")
 """The order in which MMAction2 logs the values of a TPN training step; others follow, and `time` is the last."""
@@ -124,7 +125,7 @@ class RunLog:
 
     def append(self, file: BinaryIO, line: str) -> None:
         try:
-            file.write(line.encode() + b"\n")
+            file.write(as_utf8(line) + b"\n")
             file.flush()
         except OSError as error:  # what could not be flushed stays in the buffer and goes out with a later line
             if not self.has_warned:
@@ -212,7 +213,7 @@ class RecentMeans:
                 self.update({name: total / weight}, weight if world.is_main else 0.0)
 
 
-def input_advice(workers: int, *, waiting: float, total: float) -> str | None:
+def waiting_remark(workers: int, *, waiting: float, total: float) -> str | None:
     """What to do where a step (`total` seconds) waits for its videos (`waiting`) too long; None where it does not."""
     if waiting < WAITING_SHARE * total:
         return None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tpn.errors import DataError, UserError
+from tpn.names import as_utf8
 from tpn.safe_pickle import load_arrays
 
 NUMPY_2_NAME, NUMPY_1_NAME = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
@@ -83,7 +84,7 @@ def write_meta(path: Path, meta: Mapping[str, Any]) -> Path:
     """
     meta_path = path.with_name(path.name + ".meta.json")
     ordered = dict(sorted(meta.items(), key=lambda item: isinstance(item[1], list | tuple | dict)))
-    write_atomically(meta_path, (json.dumps(ordered, indent=2, ensure_ascii=False, default=str) + "\n").encode())
+    write_atomically(meta_path, as_utf8(json.dumps(ordered, indent=2, ensure_ascii=False, default=str) + "\n"))
     return meta_path
 
 

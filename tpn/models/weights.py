@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tpn.errors import CheckpointError
+from tpn.models.claims import check_claims, check_sizes
 from tpn.models.layers import SpatialConv, TemporalConv
 from tpn.models.seal import check_seal
 from tpn.safe_pickle import STAND_INS
@@ -127,7 +128,8 @@ def read_checkpoint(path: Path, *, stand_ins: Sequence[StandIn] = ()) -> dict[st
     Args:
         stand_ins: (object, name) pairs: what to take where the file asks for a foreign class or function of that name.
     Raises:
-        CheckpointError: no such file, a wrong hash, an unsafe or damaged file, or one that holds no state dict.
+        CheckpointError: no such file, a wrong hash, an unsafe or damaged file, one that claims to hold more than it
+            does, or one that holds no state dict.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint file")
@@ -135,6 +137,7 @@ def read_checkpoint(path: Path, *, stand_ins: Sequence[StandIn] = ()) -> dict[st
     is_sealed = check_seal(path)
     if path.suffix == ".safetensors":
         return read_safetensors(path)
+    check_claims(path)
     try:
         with torch.serialization.safe_globals([*ALLOWED_GLOBALS, *stand_ins]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -154,6 +157,7 @@ def read_checkpoint(path: Path, *, stand_ins: Sequence[StandIn] = ()) -> dict[st
     state = checkpoint.get("state_dict", checkpoint)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: has no 'state_dict' of tensors, so it is not a checkpoint of a network")
+    check_sizes(state.items(), path)
     return dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": dict(state)}
 
 
