@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+
+from tpn.plot import BLUE, ORANGE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,3 +78,15 @@ def test_input(environment, tmp_path):
     assert names[:4] == names[6:10] == ours
     assert names[4].startswith("the whole file") and names[5] == "ours"
     assert all(row["median_s"] > 0 for row in found)
+
+
+def test_plotted_bars_are_as_long_as_contenders_are_fast(environment, tmp_path):
+    ratios = {"MMAction2 0.24.1, float32": 1.0, "tpn, float32": 1.5, "tpn, bfloat16": 3.0}
+    found = [{"name": name, "ratio": ratio, "median_s": 2 / ratio} for name, ratio in ratios.items()]
+    record = {"date": "2026-11-22", "machine": "a machine", "rows": found}
+    (tmp_path / "out.json").write_text(json.dumps(record), encoding="utf-8")
+    command = [sys.executable, ROOT / "benchmarks/plot.py", f"One view={tmp_path}/out.json", "--out", "plot.png"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    picture = np.asarray(cv2.imread(str(tmp_path / "plot.png")))[..., ::-1]
+    lengths = {colour: (picture == colour).all(axis=-1).sum(axis=1).max() for colour in (BLUE, ORANGE)}
+    assert lengths[ORANGE] == pytest.approx(2 * lengths[BLUE], abs=2) and lengths[BLUE] > 100

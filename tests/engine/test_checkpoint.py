@@ -1,5 +1,6 @@
 """Checkpoints have MMAction2's names and layout, and are whole or not there."""
 
+import errno
 import os
 import re
 import shutil
@@ -26,6 +27,26 @@ def test_run_folder_has_mmaction2s_files(trained, best_of):
 
 def test_latest_is_a_link_that_can_be_moved_with_its_folder(trained):
     assert (trained / "latest.pth").readlink() == Path("epoch_3.pth")
+
+
+@pytest.mark.parametrize("refused", [("symlink",), ("symlink", "link")], ids=" ".join)
+def test_a_file_system_without_links_trains_tests_and_resumes(refused, tpn, recipe, monkeypatch, tmp_path):
+    """As exFAT, and Windows without the right to make links: there latest.pth is a hard link, or not there."""
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    for name in refused:
+        monkeypatch.setattr(f"os.{name}", refuse)
+    command = ["train", recipe, "--work-dir", tmp_path, "--test-last", "--cfg-options", "data.test.num_clips=1"]
+    assert tpn(*command, "total_epochs=1").code == 0
+    resumed = tpn(*command, "total_epochs=2", "--auto-resume")
+    assert resumed.code == 0, resumed.err
+    assert "resumed epoch 1, iter 4" in resumed.out
+    latest = tmp_path / "latest.pth"
+    assert latest.exists() == ("link" not in refused)
+    assert not latest.exists() or latest.samefile(tmp_path / "epoch_2.pth")
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_resolved_config_lies_beside_the_logs(trained, recipe):

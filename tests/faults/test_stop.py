@@ -83,6 +83,7 @@ def test_a_signal_during_validation_is_answered_at_once(torchrun, expected, dige
     job.wait_for("Saving checkpoint at 2 epochs")
     os.kill(job.process.pid, signal.SIGTERM)
     assert job.end() != 0
+    assert re.search(r"SIGTERM: stopped after \d+ steps, all of it saved in ", job.text)
     torchrun(tmp_path, "--auto-resume").done()
     assert digest(tmp_path) == expected[2]
 

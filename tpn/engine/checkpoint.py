@@ -38,6 +38,8 @@ class TrainState:
     """Epochs completed."""
     position: int = 0
     """Videos of the epoch under way that all processes together have been trained on."""
+    train_list: str | None = None
+    """SHA-256 of the list file whose videos `position` counts; None: of a checkpoint that does not say."""
     step: int = 0
     """Optimizer steps done since the start of the run."""
     skipped: int = 0
@@ -101,6 +103,7 @@ def as_checkpoint(state: TrainState, meta: Mapping[str, Any]) -> dict[str, Any]:
             "autoscale_lr": state.autoscale_lr,
             "epoch": state.epoch,
             "position": state.position,
+            "train_list": state.train_list,
             "iter": state.step,
             "skipped": state.skipped,
             "time": time.asctime(),
@@ -160,6 +163,7 @@ def resume(state: TrainState, path: Path) -> None:
         state.first_classifier.load_state_dict(checkpoint["first_classifier"])
     state.window = checkpoint.get("window") or {}
     state.epoch, state.position, state.step = meta["epoch"], meta.get("position", 0), meta["iter"]
+    state.train_list = meta.get("train_list")
     state.skipped = meta.get("skipped", 0)
     state.autoscale_lr |= bool(meta.get("autoscale_lr"))
     if meta.get("seed") is not None:

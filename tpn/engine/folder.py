@@ -110,11 +110,20 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def link_latest(self, path: Path) -> None:
-        """Point latest.pth at a checkpoint beside it, atomically."""
-        partial = self.path / f".latest.{os.getpid()}.tmp"
+        """Point latest.pth at a checkpoint beside it, atomically.
+
+        Where there are no symbolic links (Windows asks for a right to make them), it is a hard link; where there are
+        none either (exFAT), there is no latest.pth. Nothing here reads it: `newest` looks at the checkpoints.
+        """
+        latest, partial = self.path / "latest.pth", self.path / f".latest.{os.getpid()}.tmp"
         partial.unlink(missing_ok=True)
-        partial.symlink_to(path.name)
-        partial.replace(self.path / "latest.pth")
+        for link, target in ((partial.symlink_to, path.name), (partial.hardlink_to, path)):
+            with suppress(OSError, NotImplementedError):
+                link(target)
+                partial.replace(latest)
+                return
+        with suppress(OSError):  # none is better than one to an older checkpoint
+            latest.unlink(missing_ok=True)
 
 
 @contextmanager

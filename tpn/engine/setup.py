@@ -14,6 +14,7 @@ from torch import nn
 import tpn
 from tpn.compat.checkpoints import load_checkpoint
 from tpn.config import Config, dump_config
+from tpn.data.annotations import list_hash
 from tpn.data.dataset import VideoDataset, build_dataset
 from tpn.data.loader import TrainLoader, build_train_loader
 from tpn.engine.bad_videos import BadVideos
@@ -24,6 +25,7 @@ from tpn.engine.log import RunLog, environment_info
 from tpn.engine.optim import build_optimizer, scaled_lr
 from tpn.engine.results import write_atomically
 from tpn.engine.stop import StopSignals
+from tpn.errors import DataError
 from tpn.models.recognizer import build_recognizer
 
 
@@ -103,24 +105,15 @@ def start_run(
     make_deterministic(deterministic, world.device)
     with held_folder(work_dir, world) as folder:
         found, remarks = find_checkpoint(folder, world, wanted=auto_resume)
-        state = build_state(config, world, seed=seed, autoscale_lr=autoscale_lr, resume_from=found or resume_from)
+        resumed = found or resume_from
+        state = build_state(config, world, seed=seed, autoscale_lr=autoscale_lr, resume_from=resumed)
         train_set = build_dataset(config, "train", seed=state.seed)
         val_set = build_dataset(config, "val", seed=state.seed) if validate else None
+        remarks += check_list(state, config.data.train.ann_file, resumed)
         bad_file = work_dir / "bad_videos.txt" if world.is_main else None
         bad = BadVideos(config, "train", train_set.records, file=bad_file)
         loader = build_loader(config, train_set, bad, seed=state.seed, world=world)
-        log = RunLog(
-            work_dir,
-            time.strftime("%Y%m%d_%H%M%S"),
-            tensorboard=config.log_config.tensorboard,
-            enabled=world.is_main,
-            console=console,
-        )
-    bad.begin(resumed=state.step > 0)
-    for remark in remarks:
-        log.info(remark)
-    if folder is not None:
-        state.run = folder.begin(folder.run if found else None)
+        log = open_log(config, work_dir, world, console)
     run = Run(
         config=config,
         folder=folder,
@@ -138,8 +131,22 @@ def start_run(
         save_clock=SaveClock(config.checkpoint_config),
         skip_nonfinite=skip_nonfinite,
     )
-    write_config(run, config_file)
+    begin(run, config_file, remarks, continues=found is not None)
     return run
+
+
+def begin(run: Run, config_file: Path, remarks: list[str], *, continues: bool) -> None:
+    """Leave the first traces in the run's folder, once nothing is wrong any more.
+
+    Args:
+        continues: the run that was last in the folder goes on, instead of a new one that has a name of its own.
+    """
+    run.bad.begin(resumed=run.state.step > 0)
+    for remark in remarks:
+        run.log.info(remark)
+    if run.folder is not None:
+        run.state.run = run.folder.begin(run.folder.run if continues else None)
+    write_config(run, config_file)
 
 
 def build_loader(config: Config, train_set: VideoDataset, bad: BadVideos, *, seed: int, world: World) -> TrainLoader:
@@ -154,6 +161,12 @@ def build_loader(config: Config, train_set: VideoDataset, bad: BadVideos, *, see
         read_timeout=config.data.read_timeout,
         on_failure=bad.note,
     )
+
+
+def open_log(config: Config, work_dir: Path, world: World, console: Console) -> RunLog:
+    """The run's log, named by the time; that of the main process is the one that writes."""
+    name, tensorboard = time.strftime("%Y%m%d_%H%M%S"), config.log_config.tensorboard
+    return RunLog(work_dir, name, tensorboard=tensorboard, enabled=world.is_main, console=console)
 
 
 def meta_of(config: Config, config_file: Path, work_dir: Path, *, seed: int) -> dict[str, Any]:
@@ -182,6 +195,23 @@ def find_checkpoint(folder: RunFolder | None, world: World, *, wanted: bool) -> 
     if path is not None and remarks:
         remarks = [*remarks, f"going back to the newest intact checkpoint, {path}"]
     return shared((path, remarks), world)
+
+
+def check_list(state: TrainState, ann_file: str, checkpoint: Path | None) -> list[str]:
+    """Note which list the position counts in from here on; a remark where the checkpoint's was another one.
+
+    Raises DataError where that was in the middle of an epoch: the position would mean other videos.
+    """
+    before, state.train_list = state.train_list, list_hash(ann_file)
+    if before in (None, state.train_list):
+        return []
+    if state.position:
+        raise DataError(
+            f"{checkpoint}: stands {state.position} videos into epoch {state.epoch + 1} of another training list than "
+            f"{ann_file} is now, so that videos would be repeated or left out: put the list back, resume from an "
+            f"epoch_N.pth, or begin anew from these weights with --cfg-options load_from={checkpoint}"
+        )
+    return [f"{ann_file} is another training list than the one of {checkpoint}: it is used from the next epoch on"]
 
 
 def agreed_seed(seed: int | None, world: World) -> int:

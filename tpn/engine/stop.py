@@ -15,6 +15,7 @@ class Stopped(SystemExit):
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
+        self.signal = number
 
 
 class StopSignals:

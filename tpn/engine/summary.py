@@ -1,19 +1,27 @@
 """What a run tells about itself at its start (environment, data, learning rate, memory) and at its end."""
 
+import copy
 from collections import Counter
 
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
 
 from tpn.config.settings import TrainSplit
 from tpn.data.annotations import list_hash
 from tpn.data.dataset import VideoDataset
 from tpn.data.workers import usable_workers
+from tpn.engine.evaluate import DTYPES
 from tpn.engine.optim import scaled_lr
 from tpn.engine.setup import Run
+from tpn.models.recognizer import Recognizer
 
 
 def write_start(run: Run) -> None:
-    """The first lines of the log."""
+    """The first lines of the log, which the main process writes."""
+    if not run.world.is_main:
+        return
     log, meta, data, world = run.log, run.meta, run.config.data, run.world
     line = "-" * 60
     log.info(f"Environment info:\n{line}\n{meta['env_info']}\n{line}")
@@ -71,13 +79,45 @@ def describe_rate(run: Run) -> str:
 
 
 def describe_memory(run: Run) -> str:
-    """What is needed in any case; activations come on top of it, in proportion to the videos of one batch."""
-    parameters = sum(parameter.numel() for parameter in run.state.model.parameters())
-    copies = 3 if run.config.optimizer.momentum else 2
+    """What a step needs: the weights with all that belongs to them, and what the forward pass of one batch keeps."""
+    config, model, videos = run.config, run.state.model, run.config.data.videos_per_gpu
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    copies = 3 if config.optimizer.momentum else 2
+    clips = (videos, 3, config.frames_per_view, config.data.crop_size, config.data.crop_size)
+    activations = kept_for_backward(model, clips, dtype=DTYPES[config.dtype])
     return (
         f"Memory: {parameters * 4 * copies / 2**20:,.0f} MiB for the weights ({parameters / 1e6:.1f} million), "
-        f"gradients and momenta, and as much as activations of {run.config.data.videos_per_gpu} videos need"
+        f"gradients and momenta; {activations / 2**20:,.0f} MiB of activations that the forward pass of {videos} "
+        "videos keeps for the backward pass, which needs some more for a while"
     )
+
+
+def kept_for_backward(model: Recognizer, clips: tuple[int, ...], *, dtype: torch.dtype) -> int:
+    """Bytes that are kept of a forward pass in training, on the model's device, until the backward pass has used them.
+
+    Nothing is computed: the pass is one of tensors that have a shape and a device, but no content.
+
+    Args:
+        clips: their shape, (N, 3, T, H, W).
+    """
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[id(storage)] = storage  # of which several tensors may be views
+        return tensor
+
+    with FakeTensorMode() as mode:
+        own = {id(tensor): mode.from_tensor(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        shapes = copy.deepcopy(model, memo=dict(own)).train()
+        device = next(shapes.parameters()).device
+        with (
+            torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32),
+            saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            shapes(torch.empty(clips, device=device))
+        weights = {id(tensor.untyped_storage()) for tensor in own.values()}
+    return sum(storage.nbytes() for key, storage in kept.items() if key not in weights)
 
 
 def describe_place(run: Run) -> list[str]:

@@ -81,7 +81,7 @@ def test(
 def test_after_training(run: Run, *, last: bool, best: bool) -> None:
     """Test the last or the best checkpoint of a finished run; scores go to last_pred.pkl and best_pred.pkl there."""
     best_file = shared(run.state.hook_msgs.get("best_ckpt"), run.world)  # so all wait until the last one is written
-    checkpoints = {"last": "latest.pth"} if last else {}
+    checkpoints = {"last": Path(run.state.hook_msgs["last_ckpt"]).name} if last else {}
     if best and best_file is None:
         print_line("--test-best: there is no best checkpoint, which --validate keeps", run.console)
     elif best:

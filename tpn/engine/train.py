@@ -17,7 +17,7 @@ from tpn.engine.checkpoint import save_checkpoint
 from tpn.engine.distributed import gathered, gradients_shared, maxima
 from tpn.engine.evaluate import DTYPES
 from tpn.engine.folder import KEPT_STEPS
-from tpn.engine.log import RecentMeans, input_advice
+from tpn.engine.log import RecentMeans, waiting_remark
 from tpn.engine.optim import hits, learning_rate, recognition_losses, set_learning_rate
 from tpn.engine.progress import ProgressBar
 from tpn.engine.setup import Run
@@ -58,8 +58,12 @@ def is_due(run: Run, interval: int) -> bool:
 def validate_if_due(run: Run) -> None:
     """Validate; a signal breaks it off at once, since what comes before it is saved."""
     if run.val_set is not None and is_due(run, run.config.evaluation.interval):
-        with run.stop.answered_at_once():
-            validate(run)
+        try:
+            with run.stop.answered_at_once():
+                validate(run)
+        except Stopped as stopped:
+            say_goodbye(run, stopped.signal)
+            raise
 
 
 def train_epoch(run: Run) -> None:
@@ -241,9 +245,9 @@ def log_steps(run: Run, recent: RecentMeans, *, step: int, steps: int, lr: float
         values=means,
     )
     if step > interval and step in (2 * interval, steps):  # by then the first step, when workers start, is forgotten
-        advice = input_advice(run.config.data.workers_per_gpu, waiting=means["data_time"], total=means["time"])
-        if advice:
-            run.log.info(advice)
+        remark = waiting_remark(run.config.data.workers_per_gpu, waiting=means["data_time"], total=means["time"])
+        if remark:
+            run.log.info(remark)
 
 
 def save(run: Run, name: str, when: str) -> None:

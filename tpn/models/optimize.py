@@ -35,7 +35,7 @@ def optimize(model: Recognizer, *, dtype: torch.dtype = torch.float32) -> Recogn
 
 
 def compile_network(model: Recognizer, device: torch.device) -> None:
-    """Let torch.compile make the code of an inference form when the first clips come, for their shape alone.
+    """Let torch.compile make the code of an inference form, in one piece, for the shape of the first clips alone.
 
     On CUDA the kernels are chosen by measuring them and run as CUDA graphs; on a CPU the weights are frozen into the
     code.
@@ -44,7 +44,7 @@ def compile_network(model: Recognizer, device: torch.device) -> None:
         UserError: there is no C++ compiler, which this needs on a CPU.
     """
     if device.type == "cuda":
-        model.compile(mode="max-autotune", dynamic=False)
+        model.compile(mode="max-autotune", fullgraph=True, dynamic=False)
         return
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
@@ -52,7 +52,7 @@ def compile_network(model: Recognizer, device: torch.device) -> None:
             f"--compile: the C++ compiler {compiler} is not there; install it, name another in the environment "
             "variable CXX, or leave out --compile"
         )
-    model.compile(options={"freezing": True}, dynamic=False)
+    model.compile(options={"freezing": True}, fullgraph=True, dynamic=False)
 
 
 class FusedConvModule(nn.Module):
@@ -102,7 +102,7 @@ class FusedConvModule(nn.Module):
 
 def onednn_runs(x: Tensor) -> bool:
     """Whether oneDNN has this processor's instructions for the input's type. Compiled code calls it by itself."""
-    if x.device.type != "cpu" or not torch.backends.mkldnn.is_available() or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     if x.dtype == torch.float32:
         return True
