@@ -44,7 +44,7 @@ evaluation = dict(interval=1)
 log_config = dict(interval=10)
 checkpoint_config = dict(every=30, max_keep_ckpts=2)
 """
-VIDEOS, PRODUCTIVE = 240, 0.5  # videos of an epoch; the share of the time with faults that is left for training
+VIDEOS, PRODUCTIVE = 240, 0.6  # videos of an epoch; the share of the time with faults that is left for training
 WARM_UP = 12  # seconds of a process in which it still grows
 UNDER_WAY = r"Epoch \["
 
@@ -149,16 +149,19 @@ def undisturbed(folder: Path, name: str, epochs: int) -> tuple[Soak, float]:
     return soak, seconds
 
 
-def seconds_of_an_epoch(work_dir: Path) -> float:
-    """By the time of its logged steps, validation and checkpoints left out."""
-    (path,) = work_dir.glob("*.log.json")
+def epochs_of(folder: Path, minutes: float) -> int:
+    """How many fit into so many minutes with faults: by the logged steps of a trial, validation and saving left out."""
+    trial, _ = undisturbed(folder, "trial", 2)
+    (path,) = trial.work_dir.glob("*.log.json")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return statistics.mean(row["time"] for row in rows if row.get("mode") == "train") * VIDEOS / 4
+    seconds = statistics.mean(row["time"] for row in rows if row.get("mode") == "train") * VIDEOS / 4
+    return max(3, round(minutes * 60 * PRODUCTIVE / seconds))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30, help="of faults, about")
+    parser.add_argument("--epochs", type=int, help="of the training, where a trial is not to tell how many fit")
     parser.add_argument("--every", type=float, default=60, help="seconds between two faults")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--quick", action="store_true", help="three epochs, a fault every eight seconds")
@@ -169,8 +172,7 @@ def main() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
-        trial, _ = undisturbed(folder, "trial", 2)
-        epochs = max(3, round(minutes * 60 * PRODUCTIVE / seconds_of_an_epoch(trial.work_dir)))
+        epochs = arguments.epochs or epochs_of(folder, minutes)
         print(f"{epochs} epochs of {VIDEOS // 4} steps; the undisturbed run first", flush=True)
         calm, calm_seconds = undisturbed(folder, "calm", epochs)
         soak = Soak(calm.recipe, folder / "soak")
