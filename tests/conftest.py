@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ import torch
 from tpn.cli import main
 from tpn.config import load_config
 from tpn.data.sprites import make_sprites
+from tpn.errors import UserError
 from tpn.models.recognizer import build_recognizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,34 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"reference data are not at {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def said_to_others():
+    """said_to_others(action, folder): the user error of an action in a folder, done by one who may not read it all."""
+
+    def say(action: Callable[[], object], folder: Path) -> str:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child:
+            os.close(writer)
+            os.waitpid(child, 0)
+            with os.fdopen(reader) as told:
+                return told.read()
+        text = "no user error"
+        try:  # the folders on the way are closed to others, too: stay in this one
+            os.chdir(folder)
+            if not os.geteuid():
+                folder.chmod(0o755)
+                os.setuid(65534)
+            action()
+        except UserError as error:
+            text = str(error)
+        finally:
+            os.write(writer, text.encode())
+            os._exit(0)
+
+    return say
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +121,8 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(False)
+        if torch.are_deterministic_algorithms_enabled():  # turning off what is off imports half of torch, here
+            torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_unreadable_training_video_is_named(refused, recipe, broken_list, tmp_pa
     out = refused(
         ["train", recipe, "--work-dir", tmp_path / "run", "--cfg-options", f"data.train.ann_file={broken_list}",
          "data.train.data_prefix=/", f"data.workers_per_gpu={workers}"],
-        ["broken.mp4", "replace the file or take it off the list"],
+        ["broken.mp4", "replace the file, or leave it out"],
     )  # fmt: skip
     assert "13 training videos" in out
 
@@ -117,7 +117,7 @@ def test_unreadable_validation_video_is_named_and_the_epoch_is_kept(refused, rec
     refused(
         ["train", recipe, "--work-dir", tmp_path / "run", "--validate", "--cfg-options",
          f"data.val.ann_file={broken_list}", "data.val.data_prefix=/", f"data.workers_per_gpu={workers}"],
-        ["broken.mp4", "replace the file or take it off the list"],
+        ["broken.mp4", "replace the file, or leave it out"],
     )  # fmt: skip
     assert (tmp_path / "run" / "epoch_1.pth").exists()
 
@@ -129,7 +129,7 @@ def test_unreadable_test_video_is_named_and_no_half_result_is_written(
     refused(
         ["test", recipe, trained / "epoch_3.pth", "--out", tmp_path / "result.json", "--cfg-options",
          f"data.test.ann_file={broken_list}", "data.test.data_prefix=/", f"data.workers_per_gpu={workers}"],
-        ["broken.mp4", "replace the file or take it off the list"],
+        ["broken.mp4", "replace the file, or leave it out"],
     )  # fmt: skip
     assert not (tmp_path / "result.json").exists()
 
@@ -138,7 +138,8 @@ def test_prediction_of_what_is_no_video(refused, recipe, trained, broken_list, t
     predict = ["predict", recipe, trained / "epoch_3.pth"]
     refused([*predict, broken_list.with_name("broken.mp4")], ["broken.mp4", "not a video"])
     refused([*predict, tmp_path / "gone.mp4"], ["gone.mp4: there is no such video file"])
-    refused([*predict, tmp_path], [tmp_path, "img_00001.jpg", "data.filename_tmpl"])
+    refused([*predict, tmp_path], [f"{tmp_path}: is a folder, a video file is expected", "data.format=rawframes"])
+    refused([*predict, tmp_path, "--cfg-options", "data.format=rawframes"], ["img_00001.jpg", "data.filename_tmpl"])
 
 
 @pytest.mark.timeout(120)

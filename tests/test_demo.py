@@ -1,6 +1,7 @@
 """The demo does the whole job: it trains a network that sees the order of frames, and shows that it does."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 import tpn.demo
 from tpn.config import load_config
 from tpn.data.dataset import FixedViews, build_dataset
+from tpn.data.sprites import CLASSES
 from tpn.demo import run_demo, with_shuffled_frames
 
 LEFT_BEHIND = {
@@ -42,10 +44,12 @@ def test_every_step_of_the_demo_runs_on_few_videos(monkeypatch, capsys, tmp_path
     assert all(0 <= accuracy <= 100 for accuracy in accuracies(printed))
     assert "The top-5 labels with corresponding scores are:" in printed
     check_folder(tmp_path, last_epoch=1)
+    assert re.findall(r"^frames (.+):$", printed, re.MULTILINE) == ["in order", "shuffled"]
     [follow_up] = re.findall(r"^Next: tpn (.+)$", printed, re.MULTILINE)
-    outcome = request.getfixturevalue("tpn")(*follow_up.split())
+    outcome = request.getfixturevalue("tpn")(*shlex.split(follow_up))
     assert outcome.code == 0, outcome.err
     assert "The top-5 labels" in outcome.out
+    assert sum(name in outcome.out for name in CLASSES) == 5
 
 
 def test_shuffling_shows_the_same_frames_in_another_order(recipe):

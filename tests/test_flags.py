@@ -140,6 +140,7 @@ def test_last_and_best_checkpoints_are_tested_after_training(tpn, recipe, few, t
         "Testing results of the best checkpoint"
     )
     assert outcome.out.count("\ntop1_acc: ") == 2
+    assert "top1_acc\t" not in outcome.out
     [best] = work_dir.glob("best_*.pth")
     for checkpoint, name in [(work_dir / "latest.pth", "last_pred.pkl"), (best, "best_pred.pkl")]:
         assert tpn("test", recipe, checkpoint, "--out", tmp_path / "r.pkl", *few).code == 0

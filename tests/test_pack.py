@@ -13,6 +13,7 @@ import pytest
 
 from tpn.data.decode import VideoFile
 from tpn.data.sprites import write_video
+from tpn.pack import is_hardly_worth_it
 
 BITS = 6
 
@@ -200,7 +201,48 @@ def test_lists_of_one_data_prefix_share_a_folder(tpn, dataset):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["videos", "none.txt"])
+def test_what_is_no_list_is_named_without_settings_of_recipes(tpn, dataset, name):
+    dataset({"a.mp4": 3})
+    outcome = tpn("data", "pack", name, "--data-prefix", "videos", "--out", "packed")
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: the list {name} is ")
+    assert "ann_file" not in outcome.err
+    assert not Path("packed").exists()
+
+
+@pytest.mark.parametrize("after, ratios, expected", [
+    (200, (1.5, 1.9), True), (200, (1.5, 2.5), False), (90, (1.1, 1.1), False),
+])  # fmt: skip
+def test_packing_is_hardly_worth_it_where_a_set_grows_and_reads_no_faster(after, ratios, expected):
+    assert is_hardly_worth_it(100, after, ratios) == expected
+
+
+def test_a_set_that_packing_makes_larger_and_no_faster_is_told_so(tpn, dataset):
+    """Videos packed once, and then again with less loss."""
+    dataset({"a.mp4": 40, "b.mp4": 40}, size=96)
+    assert pack(tpn, "--crf", 40).code == 0
+    outcome = tpn("data", "pack", "packed/list.txt", "--data-prefix", "packed", "--out", "again", "--crf", 1)
+    assert outcome.code == 0
+    assert "packing is hardly worth it here. A higher --crf" in outcome.out
+
+
 # ------------------------------------------------------------------------------------------------------- interruptions
+
+
+def test_ctrl_c_tells_how_to_go_on(tpn, dataset, environment):
+    dataset({f"{number:02}.mp4": 60 for number in range(24)}, size=96)
+    command = ["data", "pack", "list.txt", "--data-prefix", "videos", "--out", "packed", "--workers", "1"]
+    start = [sys.executable, "-c", "from tpn.cli import main; main()", *command]
+    process = subprocess.Popen(start, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(Path("packed").glob("*.mp4")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on with the videos that are left" in out
+    assert err.splitlines()[-1] == "interrupted"
 
 
 def test_a_killed_run_goes_on_where_it_was(tpn, dataset, environment):

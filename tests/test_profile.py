@@ -155,7 +155,7 @@ def test_small_videos_before_a_large_network_are_compute_bound(recipe):
     profile = profiled(config, "train", steps=1)
     assert not profile.is_input_bound
     assert profile.bfloat16 is not None and profile.bfloat16 > 0
-    assert f"dtype=bfloat16 measured {profile.total / profile.bfloat16:.1f}x here" in advice(profile)
+    assert f"measured {profile.total / profile.bfloat16:.1f} times as fast here" in advice(profile)
 
 
 def built(config, *, step=(), video=(), **fields) -> Profile:
@@ -204,8 +204,9 @@ def test_workers_are_asked_for_while_there_are_cpus(config, monkeypatch):
 def test_compute_advice_claims_only_what_was_measured(config):
     busy = built(config, step={FORWARD: 200.0, BACKWARD: 300.0, OPTIMIZER: 20.0})
     assert "bfloat16" not in advice(replace(busy, config=config.model_copy(update={"dtype": "float16"})))
-    assert "dtype=bfloat16 measured 1.9x here." in advice(replace(busy, bfloat16=busy.total / 1.9))
-    assert "measured 0.7x here, so float32 is right" in advice(replace(busy, bfloat16=busy.total / 0.7))
+    faster = advice(replace(busy, bfloat16=busy.total / 1.9))
+    assert "; try --dtype bfloat16: a step measured 1.9 times as fast here." in faster
+    assert "measured 0.7 times as fast here, so float32 is right" in advice(replace(busy, bfloat16=busy.total / 0.7))
 
 
 def test_what_was_measured_is_described(config):
@@ -217,13 +218,21 @@ def test_what_was_measured_is_described(config):
 
 
 def test_table_and_verdict_are_printed(tpn, recipe, tmp_path):
-    picture = tmp_path / "p.png"
+    picture = tmp_path / "new" / "p.png"
     outcome = tpn("profile", recipe, "--mode", "test", "--steps", 2, "--out", picture)
     assert outcome.code == 0, outcome.err
     assert all(f"│ {phase} " in outcome.out for phase in (*TEST_PHASES, *VIDEO_PHASES))
     assert "-bound: " in outcome.out
     assert outcome.out.endswith(f"Drawn to {picture}\n")
     assert np.asarray(cv2.imread(str(picture))).shape[1] == 1200
+
+
+@pytest.mark.parametrize(("out", "told"), [("no.txt", "as .png"), ("file/p.png", "no file can be written into")])
+def test_a_picture_that_cannot_be_written_is_said_before_anything_is_measured(out, told, tpn, recipe, tmp_path):
+    (tmp_path / "file").touch()
+    outcome = tpn("profile", recipe, "--out", tmp_path / out, "--cfg-options", "data.train.ann_file=missing.txt")
+    assert outcome.code == 2
+    assert told in outcome.err
 
 
 def test_bars_are_as_long_as_their_phases_and_follow_each_other(tmp_path):

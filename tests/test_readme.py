@@ -179,7 +179,7 @@ def test_a_program_of_the_guide_runs(page, example, sandbox):
     import numpy as np
     import torch
 
-    from tpn.data.sprites import CLASSES, video_frames, write_video
+    from tpn.data.sprites import video_frames, write_video
     from tpn.engine.results import write_results
     from tpn.models.recognizer import build_recognizer
 
@@ -187,18 +187,9 @@ def test_a_program_of_the_guide_runs(page, example, sandbox):
     torch.save(build_recognizer(load_config("recipe.py").model).state_dict(), "checkpoint.pth")
     write_results(Path("result.json"), np.eye(6, dtype=np.float32))
     write_video(Path("video.mp4"), video_frames(0, np.random.default_rng(0)))
-    for name in list(CLASSES)[:2]:
-        for number in range(5):
-            path = Path("data/mine/videos", name, f"{number}.mp4")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy("video.mp4", path)
     names: dict[str, object] = {}
     exec(compile(example, identify(page), "exec"), names)
-    if "scores" in names:
-        assert names["scores"].shape[-1] == 6
-    else:
-        assert Path("data/mine/test.txt").read_text() == "move left/4.mp4 0\nmove right/4.mp4 1\n"
-        assert len(Path("data/mine/train.txt").read_text().splitlines()) == 8
+    assert names["scores"].shape[-1] == 6  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------------------------ links, pictures

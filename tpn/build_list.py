@@ -18,12 +18,15 @@ from tpn.data.file_lists import (
     list_records,
     read_annotations,
     read_text,
+    split_records,
     to_json,
     to_text,
 )
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import check_output_path, write_atomically
 from tpn.errors import DataError
+
+SHOWN_CLASSES = 10
 
 
 def run_build_list(
@@ -39,18 +42,22 @@ def run_build_list(
     annotations: Path,
     shuffle: bool,
     seed: int | None,
+    val_share: float,
     console: Console,
-) -> Path:
-    """Write {dataset}_{subset}_list_{format}.{output_format} into `out_folder`, say what it holds, return its path.
+) -> None:
+    """Write {dataset}_{subset}_list_{format}.{output_format} into `out_folder`, and say what it holds.
 
-    Arguments are those of `tpn build-list`. With a seed the order of the training list is MMAction2's, too.
+    Arguments are those of `tpn build-list`; with a val_share there are two lists, the second of the subset val. With a
+    seed the order of the training list is MMAction2's, too.
 
     Raises:
         UserError: annotations or videos cannot be used, or the list cannot be written; before any frame is counted,
             where that is known.
     """
-    path = out_folder / f"{dataset}_{subset}_list_{format}.{output_format}"
-    check_output_path(path, suffixes=[".txt", ".json"], what="lists")
+    names = {subset} | ({"val"} if val_share else set())
+    paths = {name: out_folder / f"{dataset}_{name}_list_{format}.{output_format}" for name in sorted(names)}
+    for path in paths.values():
+        check_output_path(path, suffixes=[".txt", ".json"], what="lists")
     if seed is not None:
         print_line(f"Set random seed to {seed}", console)
     found = find_videos(source, format=format, level=level, by_class=not dataset.startswith("sth"))
@@ -64,11 +71,24 @@ def run_build_list(
         )  # fmt: skip
     if shuffle:
         random.Random(seed).shuffle(records)
-    write_atomically(path, (to_text(records) if output_format == "txt" else to_json(records)).encode())
-    print_line(f"{path}: {len(records)} videos, {len({record.label for record in records})} classes", console)
+    parts = (
+        dict(zip((subset, "val"), split_records(records, val_share), strict=True)) if val_share else {subset: records}
+    )
+    for name, part in parts.items():
+        write_atomically(paths[name], (to_text(part) if output_format == "txt" else to_json(part)).encode())
+        print_line(f"{paths[name]}: {len(part)} videos, {len({record.label for record in part})} classes", console)
+    if dataset == "folders":
+        print_line(describe_classes(out_folder / "labels.txt"), console)
     if missing := [video for video, _ in wanted if video not in found]:
         print_line(f"{len(missing)} of {len(wanted)} videos are not in {source}, the first is {missing[0]}", console)
-    return path
+
+
+def describe_classes(names_file: Path) -> str:
+    """The classes of a data set of folders with their numbers, which are those of the lines of `names_file`, from 0."""
+    names = read_text(names_file).split("\n")[:-1]
+    shown = [f"{number} {name}" for number, name in enumerate(names[:SHOWN_CLASSES])]
+    more = ["…"] if len(names) > SHOWN_CLASSES else []
+    return f"{names_file}: {len(names)} classes, numbered by line: {', '.join(shown + more)}"
 
 
 def label_own_videos(found: dict[str, str], *, level: Level, names_file: Path) -> list[Annotation]:

@@ -15,7 +15,7 @@ from tpn.data.dataset import Split, open_record
 from tpn.data.processes import in_processes
 from tpn.data.workers import within
 from tpn.engine.progress import ProgressBar, print_line
-from tpn.engine.results import write_atomically
+from tpn.engine.results import make_folder_of, write_atomically
 from tpn.errors import DataError, UserError
 
 SHOWN_NAMES = 5
@@ -37,6 +37,7 @@ def run_check(
     settings = {"train": data.train, "val": data.val, "test": data.test}[split]
     if remove and data.format == "rawframes":
         raise UserError("--remove-corrupted-videos deletes video files only; delete folders of frames yourself")
+    make_folder_of(output_file)
     records = read_list(
         settings.ann_file,
         data_prefix=settings.data_prefix,

@@ -15,7 +15,7 @@ from torch import Tensor
 import tpn
 from tpn.compat.checkpoints import Checkpoint, open_checkpoint
 from tpn.engine.progress import print_line
-from tpn.engine.results import write_atomically
+from tpn.engine.results import make_folder_of, write_atomically
 from tpn.errors import CheckpointError, UserError
 
 OUR_NAMES = re.compile(
@@ -44,6 +44,7 @@ def convert(in_path: Path, out_path: Path) -> Checkpoint:
     if out_path.suffix not in FORMATS:
         raise UserError(f"{out_path}: name the new file {' or '.join(f'*{suffix}' for suffix in FORMATS)}")
     checkpoint = read_recognizer(in_path)
+    make_folder_of(out_path)
     write_atomically(out_path, FORMATS[out_path.suffix](checkpoint))
     return checkpoint
 
@@ -58,6 +59,7 @@ def publish(in_path: Path, out_path: Path, *, console: Console) -> Path:
     content = to_pth(read_recognizer(in_path))
     stem = out_path.name.removesuffix(".pth")
     published = out_path.with_name(f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}.pth")
+    make_folder_of(published)
     write_atomically(published, content)
     print_line(f"The published model is saved at {published}.", console)
     return published

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,9 @@ def run_demo(work_dir: Path, *, epochs: int | None, device: torch.device, consol
     print_line(
         f"\nEverything is in {work_dir}: {best.name}, latest.pth, curves.png, prediction.png, logs, config", console
     )
-    print_line(f"Next: tpn predict {work_dir / RECIPE}.py {best} {test_set.records[1].path}", console)
+    labels = work_dir / "temposprites" / "labels.txt"
+    command = ["tpn", "predict", f"{work_dir / RECIPE}.py", best, test_set.records[1].path, "--labels", labels]
+    print_line(f"Next: {shlex.join(map(str, command))}", console)
     print_line("Your own videos: docs/en/getting-started.md, 我自己的视频: docs/zh-CN/getting-started.md", console)
 
 
@@ -98,7 +101,8 @@ def demo_config(work_dir: Path, epochs: int | None) -> Config:
 def accuracy(
     scorer: Scorer, dataset: VideoDataset, config: Config, world: World, console: Console, title: str
 ) -> float:
-    """Top-1 accuracy over all views."""
+    """Top-1 accuracy over all views, after a line that says which."""
+    print_line(f"{title}:", console)
     scores = score_dataset(
         scorer,
         dataset,

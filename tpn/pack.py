@@ -6,7 +6,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePath
@@ -22,6 +23,7 @@ from tpn.data.decode import VideoFile
 from tpn.data.encode import Profile, encode, pictures
 from tpn.data.file_lists import to_json, to_text
 from tpn.data.frames import FrameFolder
+from tpn.data.paths import kind_of
 from tpn.data.processes import in_processes
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import write_atomically
@@ -32,6 +34,7 @@ SETTINGS_FILE = "pack.json"
 BAD_FILE = "{}_bad.txt"
 SAMPLE = 20  # videos whose reading is timed before and after
 ROUNDS = 3
+CLEARLY_FASTER = 2.0
 # Of a write, after which no other video would fare better.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 TRAINING = RandomViews(clip_len=8, frame_interval=8, num_clips=1, frames_per_view=8, crop_size=224)
@@ -92,6 +95,9 @@ def run_pack(
         UserError: the list or `out` cannot be used; or videos cannot be read and skip_bad is not set: then all others
             are packed, and the bad ones named in `out`/<list>_bad.txt.
     """
+    if kind_of(list_file) != "file":
+        found = "a folder; give a list file of its videos" if list_file.is_dir() else "no file; correct its name"
+        raise DataError(f"the list {list_file} is {found}, which `tpn build-list folders` makes of a folder per class")
     records = read_list(
         list_file, data_prefix=source.data_prefix, format=source.format, num_classes=sys.maxsize, check_files=False
     )
@@ -174,13 +180,23 @@ def pack_all(
     """Encode videos, naming those that fail at once; their targets and problems."""
     work = partial(pack_one, source=source, out=out, profile=profile)
     problems: dict[Path, str] = {}
-    with ProgressBar(len(left), console=console, description="pack", unit="video") as bar:
+    with ProgressBar(len(left), console=console, description="pack", unit="video") as bar, told_how_to_go_on(console):
         for target, problem in zip(left, in_processes(work, list(left.values()), processes=processes), strict=True):
             if problem is not None:
                 problems[target] = problem
                 print_line(problem, console)
             bar.advance()
     return problems
+
+
+@contextmanager
+def told_how_to_go_on(console: Console) -> Iterator[None]:
+    """After Ctrl-C, say that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_line("stopped: the same command goes on with the videos that are left", console)
+        raise
 
 
 def pack_one(record: Record, *, source: Source, out: Path, profile: Profile) -> str | None:
@@ -231,6 +247,7 @@ def report(records: dict[Path, Record], done: Sequence[Path], source: Source, co
         f"size: {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after ({after / max(before, 1):.2f}x)", console
     )
     sample = [done[at] for at in np.unique(np.linspace(0, len(done) - 1, SAMPLE).round().astype(int))]
+    ratios = []
     for what, views in (("training clip", TRAINING), ("test video", TEST)):
         old, new = compare(sample, records, source, views)
         print_line(
@@ -238,10 +255,22 @@ def report(records: dict[Path, Record], done: Sequence[Path], source: Source, co
             f"({old / new:.1f}x faster)",
             console,
         )
+        ratios.append(old / new)
+    if is_hardly_worth_it(before, after, ratios):
+        print_line(
+            "The packed videos are larger and hardly faster to read: packing is hardly worth it here. "
+            "A higher --crf, as 28, makes them smaller (in another folder) and loses more.",
+            console,
+        )
     print_line(
         "The pictures are not quite the same: accuracy with published checkpoints may change a little, test it.",
         console,
     )
+
+
+def is_hardly_worth_it(before: int, after: int, ratios: Sequence[float]) -> bool:
+    """Whether a set has become larger, in bytes, and nothing clearly faster to read: twice as fast, by these ratios."""
+    return after > before and max(ratios) < CLEARLY_FASTER
 
 
 def compare(sample: Sequence[Path], records: dict[Path, Record], source: Source, views: Views) -> tuple[float, float]:

@@ -70,6 +70,10 @@ def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
         return VideoFile(video)
     template, start_index = config.data.filename_tmpl, config.data.start_index
     num_frames = count_frames(video, filename_tmpl=template, start_index=start_index)
+    if not num_frames and config.data.format == "videos":
+        raise DataError(
+            f"{video}: is a folder, a video file is expected; for a folder of frames set data.format=rawframes"
+        )
     if not num_frames:
         raise DataError(
             f"{video}: there is no frame {template.format(start_index)} in this folder; "

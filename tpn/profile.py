@@ -14,6 +14,7 @@ from tpn.config import Config
 from tpn.data.workers import usable_workers
 from tpn.engine.log import WAITING_SHARE
 from tpn.engine.progress import print_line
+from tpn.engine.results import check_output_path
 from tpn.engine.setup import step_videos
 from tpn.engine.stopwatch import (
     BACKWARD,
@@ -82,6 +83,7 @@ def run_profile(
     Raises:
         UserError: data, checkpoint or picture cannot be used.
     """
+    check_output_path(out, suffixes=[".png"], what="pictures")
     steps = steps or (20 if device.type == "cuda" else 5)
     config = with_weights(config, checkpoint)
     profile = measure(config, config_file=config_file, mode=mode, steps=steps, device=device, console=console)
@@ -196,5 +198,8 @@ def compute_advice(profile: Profile) -> str:
         return f"{profile.config.dtype} is in use already, what remains is the network's size (`tpn flops`)"
     times = profile.total / profile.bfloat16
     if times > 1.1:
-        return f"dtype=bfloat16 measured {times:.1f}x here"
-    return f"dtype=bfloat16 measured {times:.1f}x here, so float32 is right; what remains is its size (`tpn flops`)"
+        return f"try --dtype bfloat16: a {profile.unit} measured {times:.1f} times as fast here"
+    return (
+        f"with --dtype bfloat16 a {profile.unit} measured {times:.1f} times as fast here, so float32 is right; what "
+        "remains is the network's size (`tpn flops`)"
+    )

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import tpn
-from tpn.compat.checkpoints import open_checkpoint
+from tpn.compat.checkpoints import open_checkpoint, start_from
 from tpn.errors import CheckpointError
 
 
@@ -43,6 +43,21 @@ def test_a_checkpoint_of_the_authors_loads(model, weights, authors, save):
     checkpoint = tpn.load_checkpoint(model, save(authors, zip_format=False))
     assert_loaded(model, weights)
     assert (checkpoint.origin, checkpoint.dropped) == ("decisionforce/TPN", {})
+
+
+def test_only_a_classifier_of_other_classes_may_differ_where_a_training_starts(model, weights, save):
+    own = model.cls_head.fc_cls.weight.clone()
+    weights["cls_head.fc_cls.weight"], weights["cls_head.fc_cls.bias"] = torch.rand(7, own.shape[1]), torch.rand(7)
+    (told,) = start_from(model, save({"state_dict": weights}))
+    assert told.endswith("these layers start anew: cls_head.fc_cls (7 there, 5 here)")
+    assert_loaded(model, {**weights, "cls_head.fc_cls.weight": own, "cls_head.fc_cls.bias": torch.zeros(5)})
+    for name, value in [
+        ("cls_head.fc_cls.weight", torch.rand(7, own.shape[1] + 1)),  # of another network, too
+        ("cls_head.fc_cls.bias", torch.rand(6)),
+        ("backbone.conv1.conv.weight", torch.rand(3)),
+    ]:
+        with pytest.raises(CheckpointError, match=name):
+            start_from(model, save({"state_dict": {**weights, name: value}}))
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])

@@ -80,5 +80,13 @@ def test_a_published_file_is_stripped_and_named_by_its_hash(name, mmaction_1x, w
 
 def test_a_file_that_cannot_be_written_is_named(weights, save):
     path = save({"state_dict": weights})
-    with pytest.raises(UserError, match=r"out\.pth: cannot be written"):
-        convert(path, path.parent / "no such folder" / "out.pth")
+    with pytest.raises(UserError, match=r"out\.pth: no file can be written into"):
+        convert(path, path / "out.pth")
+
+
+def test_a_missing_folder_is_made_and_told(weights, save, tmp_path, caplog):
+    path = save({"state_dict": weights})
+    convert(path, tmp_path / "a" / "b" / "out.pth")
+    publish(path, tmp_path / "c" / "d" / "out.pth", console=QUIET)
+    assert [len(list((tmp_path / name).iterdir())) for name in ("a/b", "c/d")] == [1, 1]
+    assert caplog.messages == [f"made the folder {tmp_path / name}" for name in ("a/b", "c/d")]

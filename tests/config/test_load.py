@@ -165,6 +165,10 @@ def test_every_problem_is_reported_at_once(problems):
         ("videos", "video", "7: data.format: expected 'rawframes' or 'videos', got 'video'; did you mean 'videos'?"),
         ("clip_len=8", "clip_len=8, area_range=(0.1, 2)",
          "8: data.area_range: expected a list of 2, each a number from 0 to 1, got (0.1, 2)"),
+        ("clip_len=8", "clip_len=8, multi_scale_crop=[]",
+         "8: data.multi_scale_crop: expected a list of 1 or more, each a positive number up to 1 or None, got []"),
+        ("clip_len=8", "clip_len=8, std=(58, 57, 0)",
+         "8: data.std: expected a list of 3, each a positive number, got (58, 57, 0)"),
         ("clip_len=8", "clip_len=8, mean=1", "8: data.mean: expected a list of 3, each a number, got 1"),
         ("clip_len=8", "clip_len=8, color_jitter=2", "8: data.color_jitter: expected True or False, got 2"),
         ("clip_len=8", "clip_len=8, flip_label_map={2: 'x'}",
@@ -252,7 +256,8 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 @st.composite
 def configs(draw) -> Config:
     """Valid settings of every shape."""
-    length, segments = draw(positive), draw(positive)
+    length, segments, num_classes = draw(positive), draw(positive), draw(positive)
+    labels = st.integers(0, num_classes - 1)
     slow_only = st.fixed_dictionaries({"type": st.just("ResNet3dSlowOnly"), "inflate": st.tuples(*[st.booleans()] * 4)})
     tsm = st.fixed_dictionaries({"type": st.just("ResNetTSM"), "num_segments": st.just(segments)})
     backbone = draw((slow_only if segments == 1 else tsm).flatmap(
@@ -270,16 +275,16 @@ def configs(draw) -> Config:
             "model": {
                 "backbone": backbone,
                 "neck": draw(st.none() | neck),
-                "cls_head": {"num_classes": draw(positive)},
+                "cls_head": {"num_classes": num_classes},
             },
             "data": {
                 "format": "videos",
                 "clip_len": 1 if segments > 1 else length,
                 "num_clips": segments,
                 "filename_tmpl": draw(st.from_regex(FRAME_NAME, fullmatch=True)),
-                "area_range": draw(st.tuples(fractions, fractions)),
+                "area_range": sorted(draw(st.tuples(fractions, fractions))),
                 "mean": draw(st.tuples(numbers, numbers, numbers)),
-                "flip_label_map": draw(st.dictionaries(st.integers(), st.integers(), max_size=3)),
+                "flip_label_map": draw(st.dictionaries(labels, labels, max_size=3)),
                 **{name: draw(st.fixed_dictionaries(split)) for name in ("train", "val", "test")},
             },
             "optimizer": {"lr": draw(st.floats(0, 1e300)), "max_grad_norm": draw(st.none() | st.just(40))},

@@ -137,6 +137,11 @@ def test_every_key_remembers_where_it_was_written(read):
         ("x = 1 / 0", "recipe.py:1: this expression has no value (division by zero)"),
         ("x = dict(depth=1)['dpeth']", "recipe.py:1: there is no key 'dpeth'; did you mean 'depth'?"),
         ("_base_ = 'bsae.py'", "recipe.py:1: bsae.py does not exist; did you mean base.py?"),
+        (
+            "_base_ = 'a/b.py'",
+            "recipe.py:1: a/b.py does not exist: a _base_ is looked for from the folder of the "
+            "recipe that names it; write its path from there, or its full path",
+        ),
         ("_base_ = ['base.py', 'other.py']", "recipe.py:1: two bases both set steps"),
         ("_base_ = 'recipe.py'", "recipe.py:1: recipe.py is its own _base_"),
     ],
@@ -149,6 +154,13 @@ def test_a_missing_file_names_the_nearest_one(tmp_path):
     (tmp_path / "tpn_slowonly.py").write_text("")
     with pytest.raises(ConfigError, match=r"tpn_slowonyl\.py does not exist; did you mean .*/tpn_slowonly\.py\?"):
         read_config_file(tmp_path / "tpn_slowonyl.py")
+
+
+def test_a_published_recipe_that_is_not_beside_ones_own_is_named_by_the_path_to_write(read):
+    message = refused(read, '_base_ = "configs/recognition/tpn/tpn_slowonly_r50_8x8x1_150e_kinetics_rgb.py"')
+    assert "is looked for from the folder of the recipe that names it" in message
+    fix = message.partition("; write ")[2]
+    assert read(fix)["total_epochs"] == 150
 
 
 # --------------------------------------------------------------------------------------------------------- properties

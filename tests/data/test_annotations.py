@@ -136,11 +136,34 @@ def test_malformed_lines_and_missing_files_are_reported_together(write):
 
 
 def test_all_problems_are_reported_at_once_ten_of_them_in_full(write):
-    text = message(write("".join(f"{i}.mp4 99\n" for i in range(30))))
+    text = message(write("".join(f"{i}.mp4\n" for i in range(30))))
     assert text.count("list.txt:") == 10
     assert "list.txt:1:" in text
     assert "list.txt:10:" in text
     assert "20 more" in text
+
+
+def test_another_number_of_classes_is_told_first_with_three_examples(write):
+    path = write("".join(f"{i}.mp4 {i}\n" for i in range(30)))
+    cause, *examples, more = message(path).splitlines()
+    told = "labels 0 to 29, but num_classes = 10 means 0 to 9: set model.cls_head.num_classes=30, or correct the list"
+    assert cause == f"{path} has {told}"
+    assert [line.partition(": ")[0] for line in examples] == [f"{path}:{number}" for number in (11, 12, 13)]
+    assert more == "... and 17 more problems"
+    assert len(read(path, num_classes=30, check_files=False)) == 30
+
+
+def test_a_wrong_data_prefix_is_told_first_with_three_examples(write, tmp_path):
+    path = write("".join(f"{i}.mp4 0\n" for i in range(500)))
+    cause, *examples, more = message(path).splitlines()
+    assert cause == f"66 of 66 files looked for are not there: is data_prefix={str(tmp_path)!r} right?"
+    assert all(": there is no file " in line for line in examples) and len(examples) == 3
+    assert more == "... and 63 more problems"
+
+
+def test_problems_of_several_kinds_have_no_common_cause(write):
+    first, *_ = message(write("1.mp4 99\n2.mp4\n3.mp4 98\n")).splitlines()
+    assert "list.txt:1: label 99 of '1.mp4' is outside 0..9" in first
 
 
 def test_an_empty_list_is_an_error(write):
@@ -176,6 +199,29 @@ def test_a_quarter_of_the_videos_missing_is_found(write):
     names = [f"{i}.mp4" for i in range(1000)]
     path = write("".join(f"{name} 0\n" for name in names), files=tuple(names[:300] + names[550:]))
     assert "there is no file" in message(path)
+
+
+@pytest.mark.parametrize("share, missing, is_refused", [
+    (0.01, 10, False),
+    (0.01, 11, True),
+    (0.0, 1, True),
+    (0.5, 32, False),
+    (0.9, 33, True),  # half of what is looked at
+])  # fmt: skip
+def test_missing_videos_within_the_share_allowed_are_left_for_who_reads_them(write, share, missing, is_refused):
+    """Files are missing just where they are looked for."""
+    names = [f"{i}.mp4" for i in range(1000)]
+    looked = sorted({round(i * 999 / 65) for i in range(66)})
+    gone = {names[at] for at in looked[:missing]}
+    path = write("".join(f"{name} 0\n" for name in names), files=tuple(name for name in names if name not in gone))
+    if is_refused:
+        assert message(path, max_missing=share).count("there is no file") == min(missing, 3)
+    else:
+        assert len(read(path, max_missing=share)) == 1000
+
+
+def test_a_list_of_which_nothing_is_there_is_refused_whatever_is_allowed(write):
+    assert "there is no file" in message(write("1.mp4 0\n2.mp4 0\n"), max_missing=1.0)
 
 
 def test_a_list_of_the_other_format_is_recognised(write):

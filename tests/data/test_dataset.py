@@ -12,7 +12,7 @@ from tpn.data.dataset import FixedViews, RandomViews, Sample, VideoDataset, buil
 from tpn.data.decode import VideoFile
 from tpn.data.frames import FrameFolder
 from tpn.data.sampling import test_indices as fixed_indices
-from tpn.errors import ConfigError, DataError
+from tpn.errors import DataError
 
 NUM_VIDEOS = 4
 
@@ -219,14 +219,23 @@ def test_an_unreadable_video_is_named(list_file, tmp_path):
         build_dataset(make_config(tmp_path / "list.txt"), "train", seed=0)[0, 0]
 
 
-def test_a_crop_larger_than_the_frames_is_refused(list_file):
-    with pytest.raises(ConfigError, match=r"data\.val\.crop_size = 64 .* data\.short_side = 40"):
-        build_dataset(make_config(list_file, crop_size=64), "val", seed=0)
-
-
-def test_a_label_map_beyond_the_classes_is_refused(list_file):
-    with pytest.raises(ConfigError, match=r"flip_label_map has 2: 9, but labels are 0\.\.3"):
-        build_dataset(make_config(list_file, flip_label_map={2: 9}), "train", seed=0)
+@pytest.mark.parametrize("split, allowed", [
+    ("train", {"max_bad": 0.3}), ("val", {"val": {"max_bad": 0.3}}), ("test", {"test": {"max_bad": 0.3}}),
+])  # fmt: skip
+def test_a_missing_video_that_may_be_bad_is_told_when_it_is_read(list_file, tmp_path, split, allowed):
+    lines = [*list_file.read_text().splitlines()[:3], f"{tmp_path}/gone.mp4 3"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    merged = {key: {"ann_file": str(tmp_path / "list.txt"), **value} if key == split else value
+              for key, value in allowed.items()}  # fmt: skip
+    config = make_config(tmp_path / "list.txt", **merged)
+    dataset = build_dataset(config, split, seed=0)
+    with pytest.raises(DataError, match=r"gone\.mp4 does not exist"):
+        dataset[0, 3]
+    with pytest.raises(DataError, match=r"list\.txt:4: there is no file .*gone\.mp4"):
+        build_dataset(make_config(tmp_path / "list.txt", **merged, on_error="fail"), split, seed=0)
+    other = {"train": "val", "val": "test", "test": "train"}[split]
+    with pytest.raises(DataError, match=r"list\.txt:4: there is no file"):
+        build_dataset(config, other, seed=0)
 
 
 def test_a_dataset_can_be_sent_to_another_process(list_file):

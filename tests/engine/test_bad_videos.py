@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tpn.engine.bad_videos import sufficient_share
 from tpn.engine.results import read_results
 
 
@@ -80,7 +81,13 @@ def test_more_bad_videos_than_allowed_end_the_training_and_are_named(tpn, recipe
     assert outcome.code == 2
     assert "2 of 13 training videos cannot be read, data.max_bad = 0.15 allows no more than 1:" in outcome.err
     assert all(path in outcome.err for path in paths)
+    assert "`tpn check CONFIG --split train` names all there are; data.max_bad=0.16 allows as many as" in outcome.err
     assert listed(tmp_path / "run") == paths
+
+
+@pytest.mark.parametrize(("count", "total", "share"), [(2, 13, 0.16), (1, 10, 0.1), (7, 100, 0.07), (1, 24019, 4.2e-5)])
+def test_the_share_advised_is_the_smallest_of_two_digits_that_suffices(count, total, share):
+    assert sufficient_share(count, total) == share >= count / total
 
 
 def test_on_error_fail_ends_the_training_at_the_first(tpn, recipe, with_bad, tmp_path):

@@ -209,10 +209,12 @@ def test_unknown_suffix_is_refused_before_the_test_runs(tmp_path, name):
         check_results_path(tmp_path / name)
 
 
-def test_missing_folder_is_made(tmp_path):
-    check_results_path(tmp_path / "a" / "b" / "result.json")
+def test_missing_folder_is_made_and_told(tmp_path, caplog):
+    for _ in range(2):
+        check_results_path(tmp_path / "a" / "b" / "result.json")
     assert (tmp_path / "a" / "b").is_dir()
     assert not list((tmp_path / "a" / "b").iterdir())
+    assert caplog.messages == [f"made the folder {tmp_path / 'a' / 'b'}"]
 
 
 def test_folder_in_place_of_the_file_is_refused(tmp_path):

@@ -69,3 +69,35 @@ def test_a_checkpoint_that_does_not_know_its_list_is_resumed(trained, train, tra
     swap_lines(train_list)
     resumed = train("--resume-from", tmp_path / "old.pth", data__train__ann_file=train_list)
     assert not any("another training list" in line for line in text_log(resumed))
+
+
+def test_a_resumed_run_keeps_the_seed_of_its_checkpoint_and_says_which_flag_it_ignores(trained, train, diary, text_log):
+    resumed = train("--resume-from", trained / "epoch_2.pth", "--seed", 1, "--deterministic")
+    assert diary(resumed).meta["seed"] == 0
+    assert diary(resumed).train == diary(trained).train[8:]
+    told = f"--seed 1 is not used: the run goes on with seed 0, that of {trained / 'epoch_2.pth'}"
+    assert text_log(resumed).count(told) == 1
+
+
+def test_a_resumed_run_names_the_settings_that_have_changed(trained, train, text_log):
+    changes = {"optimizer__lr": 0.01, "model__neck__aux_loss_weight": 0.1, "log_config__interval": 2}
+    resumed = train("--resume-from", trained / "epoch_2.pth", **changes)
+    (line,) = [line for line in text_log(resumed) if line.startswith("settings other than")]
+    assert line == (
+        f"settings other than those of {trained / 'epoch_2.pth'}: model.neck.aux_loss_weight: 0.5 -> 0.1; "
+        "optimizer.lr: 0.05 -> 0.01; log_config.interval: 1 -> 2"
+    )
+
+
+def test_a_resumed_run_that_changes_nothing_names_no_settings(trained, train, text_log):
+    lines = text_log(train("--resume-from", trained / "epoch_2.pth"))
+    assert not any(line.startswith(("settings other than", "--seed")) for line in lines)
+
+
+def test_settings_in_a_checkpoint_that_are_no_dump_are_passed_over(trained, train, text_log, tmp_path):
+    checkpoint = torch.load(trained / "epoch_2.pth", weights_only=True)
+    checkpoint["meta"]["config"] = "import os\n"
+    del checkpoint["sealed"]
+    torch.save(checkpoint, tmp_path / "old.pth")
+    lines = text_log(train("--resume-from", tmp_path / "old.pth"))
+    assert not any(line.startswith("settings other than") for line in lines)

@@ -68,7 +68,7 @@ def test_only_the_newest_checkpoints_of_epochs_are_kept_where_that_is_wanted(tra
 
 def test_resumed_run_says_where_it_goes_on(trained, train, text_log):
     log = text_log(train("--resume-from", trained / "epoch_2.pth"))
-    assert "resumed epoch 2, iter 8" in log
+    assert f"resumed epoch 2, iter 8, from {trained / 'epoch_2.pth'}" in log
     assert [line[:11] for line in log if line.startswith("Epoch [")] == ["Epoch [3][1", "Epoch [3][2", "Epoch [3][3",
                                                                          "Epoch [3][4"]  # fmt: skip
 
@@ -168,12 +168,6 @@ def test_resumed_run_keeps_its_scaled_rate(train, diary, text_log, tmp_path):
     assert [row["lr"] for row in diary(run).train] == [row["lr"] for row in diary(first).train if row["epoch"] == 2]
 
 
-def test_run_folder_of_an_earlier_run_is_remarked_on(train, text_log, tmp_path):
-    train(work_dir=tmp_path, total_epochs=1)
-    train(work_dir=tmp_path, total_epochs=1)
-    assert sum("holds an earlier run (epoch_1.pth" in line for line in text_log(tmp_path)) == 1
-
-
 def test_rate_for_another_batch_is_kept_but_remarked_on(train, diary, text_log):
     run = train(optimizer__lr_batch_size=16, total_epochs=1)
     assert diary(run).train[0]["lr"] == 0.05
@@ -244,6 +238,31 @@ def test_load_from_starts_from_those_weights_at_the_first_epoch(trained, train, 
     assert {name.split(".")[-1] for name in changed} == {"running_mean", "running_var", "num_batches_tracked"}
 
 
+def test_load_from_a_checkpoint_of_other_classes_starts_the_classifiers_anew(trained, tpn, recipe, tensors, tmp_path):
+    three = tmp_path / "three.txt"
+    three.write_text("".join(f"videos/train/{number:05d}.mp4 {number % 3}\n" for number in range(4)))
+    checkpoint = trained / "epoch_3.pth"
+    options = ["--cfg-options", "model.cls_head.num_classes=3", f"data.train.ann_file={three}", "total_epochs=1"]
+    train = ["train", recipe, "--seed", 0, *options, "optimizer.lr=0", f"load_from={checkpoint}"]
+    outcome = tpn(*train, "--work-dir", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    layers = "cls_head.fc_cls (6 there, 3 here), neck.aux_head.fc (6 there, 3 here)"
+    told = f"{checkpoint} has another number of classes, so these layers start anew: {layers}\n"
+    assert outcome.out.count(told) == 1
+    found, before = weights_of(tensors, tmp_path / "run" / "epoch_1.pth"), weights_of(tensors, checkpoint)
+    torch.manual_seed(0)
+    fresh = build_recognizer(load_config(recipe, {"model.cls_head.num_classes": 3}).model).state_dict()
+    for name, tensor in found.items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(tensor, (fresh if ".fc" in name else before)[name]), name
+    for refused in (
+        tpn(*train, "--resume-from", checkpoint, "--work-dir", tmp_path / "resumed"),
+        tpn("test", recipe, checkpoint, "--eval", "top_k_accuracy", *options, f"data.test.ann_file={three}"),
+    ):
+        assert refused.code == 2
+        assert "it was trained for 6 classes, the config has 3" in refused.err
+
+
 def weights_of(tensors, path: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in tensors(path).items() if not name.startswith("momentum")}
 
@@ -296,6 +315,17 @@ def test_text_log_tells_the_run_in_mmaction2s_words(trained, sprites, text_log, 
     step = rf"Epoch \[2\]\[2/4\]\tlr: {row['lr']:.3e}, eta: 0:00:\d\d, time: [\d.]+, data_time: [\d.]+, "
     step += f"loss_aux: {row['loss_aux']:.4f}, top1_acc: {row['top1_acc']:.4f}, top5_acc: {row['top5_acc']:.4f}, "
     assert [line for line in log if re.match(step, line)]
+
+
+@pytest.mark.parametrize(("limit", "interval", "told"), [(0, 20, 1), (0, 1, 0), (1000, 20, 0)])
+def test_a_slow_first_step_is_told_of_where_no_bar_shows_it(limit, interval, told, tpn, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("tpn.engine.train.SLOW_STEP", limit)
+    options = ["--cfg-options", f"log_config.interval={interval}", "total_epochs=2"]
+    outcome = tpn("train", recipe, "--work-dir", tmp_path, *options)
+    lines = [line for line in outcome.out.splitlines() if line.startswith("first step: ")]
+    assert len(lines) == told
+    pattern = r"first step: \d+ s; at this pace an epoch of 4 steps takes 0:\d\d:\d\d, and the log has a line every 20"
+    assert all(re.match(pattern, line) for line in lines)
 
 
 def test_workers_beyond_the_cpus_are_not_started_and_the_log_says_so(train, text_log, recwarn):

@@ -72,7 +72,7 @@ def test_resuming_falls_back_to_the_newest_intact_checkpoint_and_says_so(damage,
     told = [line.split(" - INFO - ")[-1] for line in outcome.out.splitlines()]
     assert any(line.startswith(f"{copied}/epoch_3.pth: damaged") for line in told)
     assert any(line.startswith(f"going back to the newest intact checkpoint, {copied}/") for line in told)
-    assert "resumed epoch 2, iter 8" in told
+    assert f"resumed epoch 2, iter 8, from {copied}/epoch_2.pth" in told
 
 
 def test_resuming_from_a_damaged_checkpoint_that_is_named_is_refused(copied, tpn, recipe):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ import tpn
 from tpn.config.settings import Head, Model, Neck, SlowOnlyBackbone, TSMBackbone
 from tpn.errors import CheckpointError
 from tpn.models.recognizer import build_recognizer
-from tpn.models.weights import backbone_name
+from tpn.models.seal import read_label
+from tpn.models.weights import backbone_name, read_checkpoint
 
 
 def model_settings(num_classes: int = 5, **backbone) -> Model:
@@ -96,13 +98,64 @@ def test_a_malicious_pickle_runs_nothing(legacy, model, tmp_path):
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 broken zip"])
-def test_files_that_are_no_checkpoints_are_named(content, model, tmp_path):
+def refusal(path) -> str:
+    """What is said of a checkpoint that cannot be read."""
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+NO_CHECKPOINTS = {
+    "empty": b"",
+    "text": b"import os\nprint(os.name)\n",
+    "an mp4": b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41",
+    "a pickle": pickle.dumps({"state_dict": {}}),
+    "a pickle's first byte": b"\x80" * 99,
+}
+
+
+@pytest.mark.parametrize("content", NO_CHECKPOINTS.values(), ids=NO_CHECKPOINTS.keys())
+def test_files_of_another_kind_are_no_checkpoints_and_not_said_to_run_code(content, tmp_path):
     (tmp_path / "c.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"c\.pth"):
-        tpn.load_checkpoint(model, tmp_path / "c.pth")
-    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
-        tpn.load_checkpoint(model, tmp_path / "missing.pth")
+    assert refusal(tmp_path / "c.pth").startswith("is no checkpoint" if content else "is empty (0 bytes)")
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("kept", [100, 0.3, 0.7, 0.99])
+def test_a_checkpoint_cut_off_is_said_to_be_in_our_words(is_zip, kept, model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "c.pth", _use_new_zipfile_serialization=is_zip)
+    content = (tmp_path / "c.pth").read_bytes()
+    (tmp_path / "c.pth").write_bytes(content[: int(kept * len(content)) if kept < 1 else kept])
+    text = refusal(tmp_path / "c.pth")
+    assert "cut off" in text and text.endswith("; copy or download it again")
+    assert "PyTorch" not in text and "run code" not in text
+
+
+def test_a_missing_checkpoint_is_named_with_the_nearest_name(tmp_path):
+    assert refusal(tmp_path / "epoch_1.pth") == "there is no such checkpoint file"
+    (tmp_path / "epoch_10.pth").touch()
+    assert refusal(tmp_path / "epoc_10.pth").endswith("; did you mean 'epoch_10.pth'?")
+    assert refusal(tmp_path / "nowhere/epoch_10.pth") == "there is no such checkpoint file"
+    assert "(File name too long)" in refusal(tmp_path / ("a" * 999))
+
+
+def test_a_folder_is_named_with_its_newest_checkpoint(tmp_path):
+    assert refusal(tmp_path) == "is a folder; give the checkpoint file"
+    for number, name in enumerate(["epoch_2.pth", "epoch_10.pth", "epoch_1.pth", "log.txt"]):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (number, number))
+    assert refusal(tmp_path) == f"is a folder; give the checkpoint file, as {tmp_path}/epoch_1.pth"
+    (tmp_path / "latest.pth").symlink_to("epoch_10.pth")
+    assert refusal(tmp_path).endswith(f", as {tmp_path}/latest.pth")
+
+
+@pytest.mark.parametrize("read", [read_checkpoint, read_label])
+def test_a_checkpoint_that_may_not_be_read_is_named(read, said_to_others, tmp_path):
+    torch.save({}, tmp_path / "c.pth")
+    (tmp_path / "c.pth").chmod(0)
+    told = said_to_others(lambda: read(Path("c.pth")), tmp_path)
+    assert told == "c.pth: the checkpoint cannot be read (Permission denied); check its name and permissions"
 
 
 def test_numpy_scalars_in_meta_are_read(model, tmp_path):

@@ -2,12 +2,14 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
 
 from tpn.data.annotations import read_list
 
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "data/build_file_list.py"
 
 
@@ -102,9 +104,67 @@ def test_own_videos_keep_their_labels_from_list_to_list(tool, tmp_path, monkeypa
     assert "the folder fly is none of the 3 classes of data/folders/labels.txt" in outcome.err
 
 
+@pytest.fixture
+def own_videos(tmp_path, monkeypatch) -> None:
+    """data/mine/videos with five videos of each of two classes, and data/mine/train and val with one of each."""
+    monkeypatch.chdir(tmp_path)
+    for label in ("move left", "move right"):
+        for name in (
+            *(f"videos/{label}/{number}.mp4" for number in range(5)),
+            f"train/{label}/x y.mp4",
+            f"val/{label}/z.avi",
+        ):
+            path = Path("data/mine", name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
+def test_the_guides_commands_for_own_videos_do_what_it_says(tpn, own_videos):
+    page = (ROOT / "docs/en/data.md").read_text()
+    section = page.partition("## List files from a folder per class")[2]
+    (split, *apart) = re.findall(r"^tpn (build-list .*)$", section, re.MULTILINE)
+    assert tpn(*split.split()).out == re.findall(r"```text\n(.*?)```", section, re.DOTALL)[0]
+    folder, options = Path("data/folders"), {"format": "videos", "num_classes": 2}
+    for subset, count in {"train": 8, "val": 2}.items():
+        records = read_list(folder / f"folders_{subset}_list_videos.txt", data_prefix="data/mine/videos", **options)
+        assert [record.label for record in records] == [0] * (count // 2) + [1] * (count // 2)
+    assert len(apart) == 2
+    assert [tpn(*command.split()).code for command in apart] == [0, 0]
+    for subset in ("train", "val"):
+        prefix = f"data/mine/{subset}"
+        assert len(read_list(folder / f"folders_{subset}_list_videos.txt", data_prefix=prefix, **options)) == 2
+
+
+def test_a_split_follows_from_the_names_and_takes_its_share_of_each_class(tool, own_videos):
+    def lists() -> list[list[str]]:
+        return [
+            Path(f"data/folders/folders_{subset}_list_videos.txt").read_text().splitlines()
+            for subset in ("train", "val")
+        ]
+
+    command = [SCRIPT, "folders", "data/mine/videos", "--format", "videos", "--val-share"]
+    assert tool(*command, 0.4).code == 0
+    train, val = once = lists()
+    assert sorted(train + val) == [f"move {way}/{n}.mp4 {label}" for label, way in enumerate(["left", "right"])
+                                   for n in range(5)]  # fmt: skip
+    assert [line.split()[-1] for line in val] == ["0", "0", "1", "1"]
+    tool(*command, 0.4, "--shuffle", "--seed", 3)
+    assert [sorted(part) for part in lists()] == once
+    tool(*command, 0.2)
+    assert set(lists()[1]) < set(val)
+
+
+def test_videos_where_folders_of_frames_are_asked_for_are_named_with_the_flag(tool, own_videos):
+    outcome = tool(SCRIPT, "folders", "data/mine/videos")
+    assert outcome.code == 2
+    assert "is a video, no folder of frames: add --format videos" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["sthv1", "data/sthv1/rawframes", "--val-share", "0.2"], "--val-share divides the training list of folders"),
+        (["folders", "x", "--subset", "val", "--val-share", "0.2"], "--val-share divides the training list of folders"),
         (["ucf101", "x"], "kinetics400"),
         (["sthv1", "data/sthv1/rawframes", "--num-split", "3"], "--num-split 3: sthv1 has one split"),
         (["sthv1", "gone"], "there is no folder gone"),

@@ -54,13 +54,13 @@ def test_sound_videos_are_counted(tool, config):
 def test_bad_videos_are_named_counted_and_listed(tool, config):
     recipe = config("videos", "good.mp4 0", "cut.mp4 1", "gone.mp4 0", "empty.mp4 1", "text.mp4 1")
     damaged_videos()
-    outcome = tool(SCRIPT, recipe, "--split", "val", "--num-processes", 2, "--output-file", "bad.txt")
+    outcome = tool(SCRIPT, recipe, "--split", "val", "--num-processes", 2, "--output-file", "new/bad.txt")
     assert outcome.code == 1
     lines = outcome.out.splitlines()
     names = ["data/cut.mp4", "data/gone.mp4", "data/empty.mp4", "data/text.mp4"]
     assert [line.split()[0].rstrip(":") for line in lines[:4]] == names
-    assert lines[4:] == ["Checked 5 videos, 4 are corrupted/missing.", "their paths are in bad.txt"]
-    assert Path("bad.txt").read_text().splitlines() == names
+    assert lines[4:] == ["Checked 5 videos, 4 are corrupted/missing.", "their paths are in new/bad.txt"]
+    assert Path("new/bad.txt").read_text().splitlines() == names
     assert all(Path(name).exists() for name in names if "gone" not in name), "nothing is deleted unless asked for"
 
 

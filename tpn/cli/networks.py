@@ -101,11 +101,11 @@ def get_flops(
 
     from tpn.compat import load_config
     from tpn.config import parse_overrides
-    from tpn.flops import count_flops, count_parameters
+    from tpn.flops import clips_shape, count_flops, count_parameters
     from tpn.models.recognizer import build_recognizer
 
     settings = load_config(config, parse_overrides(cfg_options))
-    clips = clips_shape(shape, settings.frames_per_view)
+    clips = clips_shape(shape, settings)
     with torch.device("meta"):
         model = build_recognizer(settings.model, pretrained=False)
     flops, parameters = count_flops(model, clips), count_parameters(model)
@@ -113,20 +113,6 @@ def get_flops(
     print(f"{line}\nInput shape: {tuple(shape) if len(shape) > 2 else clips}")
     print(f"Flops: {round(flops / 1e9, 2)} GFLOPs\nParams: {round(parameters / 1e6, 2)} M\n{line}")
     print("A multiply-add counts as one; batch normalisation, ReLU and pooling count, additions and copies do not.")
-
-
-def clips_shape(shape: list[int], frames: int) -> tuple[int, ...]:
-    """(N, 3, T, H, W) of a --shape: one or two numbers are sizes of frames, four T 3 H W, five N 3 T H W."""
-    match shape:
-        case [size]:
-            return 1, 3, frames, size, size
-        case [height, width]:
-            return 1, 3, frames, height, width
-        case [time, 3, height, width]:
-            return 1, 3, time, height, width
-        case [batch, 3, time, height, width]:
-            return batch, 3, time, height, width
-    raise UserError(f"--shape {' '.join(map(str, shape))}: expected H W, T 3 H W, or N 3 T H W")
 
 
 @app.command

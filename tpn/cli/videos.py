@@ -90,6 +90,7 @@ def build_file_list(
     annotations: Path | None = None,
     shuffle: Flag = False,
     seed: int | None = None,
+    val_share: Annotated[float, Parameter(validator=Number(gte=0, lt=1))] = 0.0,
     num_split: Annotated[int, Hidden] = 1,
     flow_x_prefix: Annotated[str | None, Hidden] = None,
     flow_y_prefix: Annotated[str | None, Hidden] = None,
@@ -98,7 +99,7 @@ def build_file_list(
 
     Example: `tpn build-list sthv1 data/sthv1/rawframes --rgb-prefix 0 --level 1 --subset val`
 
-    Your own videos, in folders called by their classes: `tpn build-list folders my/videos --format videos`
+    Your own, a folder per class: `tpn build-list folders data/mine/videos --format videos --val-share 0.2`
 
     Parameters
     ----------
@@ -124,11 +125,15 @@ def build_file_list(
         Put the list into random order.
     seed
         Of that order.
+    val_share
+        Of folders: put this share of each class into a second list, of the subset val; which videos, the names decide.
     """
     from tpn.build_list import run_build_list
 
     if num_split != 1:
         raise UserError(f"--num-split {num_split}: {dataset} has one split; leave --num-split out")
+    if val_share and (dataset != "folders" or subset != "train"):
+        raise UserError("--val-share divides the training list of folders; the other data sets have a subset val")
     warn_without_effect({
         name: given is not None and "lists of optical flow are not made"
         for name, given in {"--flow-x-prefix": flow_x_prefix, "--flow-y-prefix": flow_y_prefix}.items()
@@ -147,6 +152,7 @@ def build_file_list(
         annotations=annotations or Path("data") / dataset / "annotations",
         shuffle=shuffle,
         seed=seed,
+        val_share=val_share,
         console=console(),
     )
 

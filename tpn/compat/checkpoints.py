@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ DROPPED = [
     (re.compile(r"cls_head\.new_cls\.(weight|bias)"), "a stale copy of cls_head.fc_cls"),
     (re.compile(r"data_preprocessor\.(mean|std)"), "normalisation constants, which the recipe has"),
 ]
+CLASSIFIERS = ("cls_head.fc_cls", "neck.aux_head.fc")
 logger = logging.getLogger("tpn")
 WRAPPERS = ("module.", "_orig_mod.")  # DistributedDataParallel's and torch.compile's
 
@@ -57,10 +58,43 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> Checkpoint:
             differences are listed.
     """
     checkpoint = open_checkpoint(path)
+    fill(model, checkpoint)
+    return checkpoint
+
+
+def start_from(model: nn.Module, path: str | Path) -> list[str]:
+    """Load the weights that a new training begins with: as `load_checkpoint`, but they may be of other classes.
+
+    A classifier of another number of classes stays as it was initialised, as with MMAction2's load_from, which leaves
+    out whatever does not fit; here every other difference is an error.
+
+    Returns:
+        a remark that names such classifiers; none where there are none.
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    checkpoint, own = open_checkpoint(path), model.state_dict()
+    fresh = {layer: classes for layer in CLASSIFIERS if (classes := other_classes(layer, checkpoint.state_dict, own))}
+    kept = {key: own[key] for layer in fresh for key in (f"{layer}.weight", f"{layer}.bias")}
+    fill(model, replace(checkpoint, state_dict=checkpoint.state_dict | kept))
+    layers = ", ".join(f"{layer} ({there} there, {here} here)" for layer, (there, here) in fresh.items())
+    return [f"{path} has another number of classes, so these layers start anew: {layers}"] if fresh else []
+
+
+def other_classes(layer: str, found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[int, int] | None:
+    """The classes of a linear layer in a file and in a model, where nothing but their number differs."""
+    weight, bias = f"{layer}.weight", f"{layer}.bias"
+    if not {weight, bias} <= found.keys() & own.keys() or found[weight].shape[1:] != own[weight].shape[1:]:
+        return None
+    there, here = len(found[weight]), len(own[weight])
+    return (there, here) if there != here and found[bias].shape == (there,) else None
+
+
+def fill(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Give the model a checkpoint's weights, and tell what was left out of the file."""
     load_weights(model, checkpoint.state_dict, checkpoint.path)
     if checkpoint.dropped and os.environ.get("RANK", "0") == "0":  # torchrun's: one of several processes tells
         logger.warning(checkpoint)
-    return checkpoint
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:

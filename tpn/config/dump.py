@@ -1,8 +1,9 @@
 """Settings as the text of a recipe, defaults included, that reads back equal."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from tpn.config.reader import TEMPLATE
+from tpn.config.reader import TEMPLATE, read_config_text
 from tpn.config.settings import Config
 
 WIDTH = 100
@@ -13,6 +14,25 @@ def dump_config(config: Config) -> str:
     """Recipe text of a config: `load_config` of a file that holds it gives an equal config."""
     lines = [f"{name} = {_text(value, column=len(name) + 3)}\n" for name, value in config.model_dump().items()]
     return f"{HEADER}\n{''.join(lines)}"
+
+
+def changed_settings(before: str, config: Config) -> list[str]:
+    """How a config differs from that of an earlier dump: `optimizer.lr: 0.01 -> 0.02` for each setting.
+
+    A setting that only one of them has, as another version may, is not told of.
+
+    Raises:
+        ConfigError: `before` is no such text.
+    """
+    return list(_changes(read_config_text(before), read_config_text(dump_config(config)), prefix=""))
+
+
+def _changes(before: dict[Any, Any], now: dict[Any, Any], prefix: str) -> Iterator[str]:
+    for name in [name for name in now if name in before and before[name] != now[name]]:
+        if isinstance(before[name], dict) and isinstance(now[name], dict):
+            yield from _changes(before[name], now[name], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}: {_line(before[name])} -> {_line(now[name])}"
 
 
 def _text(value: Any, column: int, indent: int = 0) -> str:

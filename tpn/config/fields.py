@@ -92,6 +92,8 @@ def _number(kind: type, constraints: Sequence[Any]) -> str:
     match constraints:
         case [Gt(gt=0)]:
             return f"a positive {noun}"
+        case [Gt(gt=0), Le(le=high)]:
+            return f"a positive {noun} up to {high}"
         case [Ge(ge=low), Le(le=high)]:
             return f"a {noun} from {low} to {high}"
         case [Ge(ge=0)]:
@@ -104,4 +106,4 @@ def _length(items: Sequence[Any], constraints: Sequence[Any]) -> str:
         return f" of {len(items)}"
     low = next((limit.min_length for limit in constraints if isinstance(limit, MinLen)), None)
     high = next((limit.max_length for limit in constraints if isinstance(limit, MaxLen)), None)
-    return f" of {low} to {high}" if low and high else ""
+    return f" of {low} to {high}" if low and high else f" of {low} or more" if low else ""

@@ -28,8 +28,8 @@ def find_problems(section: Section, path: str) -> list[str]:
         mendable = [error for error in errors if error["type"] in MENDABLE]
         for error in (mendable or errors)[:MAX_PROBLEMS]:
             place = _place(error)
-            setting, sentence = _explain(section, error, place)
-            problems.append(f"{locate(section, setting, default=path)}: {sentence}")
+            for setting, sentence in _explain(section, error, place):
+                problems.append(f"{locate(section, setting, default=path)}: {sentence}")
             if mendable:
                 _mend(section, place)
         if not mendable:
@@ -73,12 +73,18 @@ def _place(error: ErrorDetails) -> Place:
 # ----------------------------------------------------------------------------------------------------------- in words
 
 
-def _explain(section: Section, error: ErrorDetails, place: Place) -> tuple[list[Any], str]:
-    """The path of the setting that is wrong, and the sentence that says so."""
+def _explain(section: Section, error: ErrorDetails, place: Place) -> list[tuple[list[Any], str]]:
+    """The path of each setting that is wrong, and the sentence that says so."""
+    if error["type"] != "value_error":
+        return [_explain_field(section, error, place)]
+    sentence = str(error.get("ctx", {})["error"])  # a validator's own
+    if place.path:
+        return [(place.path, f"{_dotted(place.path)}: {sentence}")]
+    return [(line.split()[0].split("."), line) for line in sentence.split("\n")]  # each begins with a path
+
+
+def _explain_field(section: Section, error: ErrorDetails, place: Place) -> tuple[list[Any], str]:
     path, field, _ = place
-    if error["type"] == "value_error":  # a validator's own sentence; one over several sections begins with a path
-        sentence = str(error.get("ctx", {})["error"])
-        return (path, f"{_dotted(path)}: {sentence}") if path else (sentence.split()[0].split("."), sentence)
     if field is None:
         return path, f"{_dotted(path)}: {_unknown_key(section, place)}"
     takes = expected(field)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tpn.config.evaluator import FUNCTIONS, Budget, Evaluator
 from tpn.config.hints import nearest
+from tpn.config.recipes import find_recipe
 from tpn.config.section import Section, merge
 from tpn.errors import ConfigError
 
@@ -31,6 +32,15 @@ def read_config_file(path: str | Path) -> Section:
         return _Reading().file(Path(path), wanted_by="", below=())
     except (RecursionError, MemoryError):
         raise ConfigError(f"{path}: nested too deeply") from None
+
+
+def read_config_text(text: str) -> Section:
+    """What a config file without bases sets, given as its text. Raises ConfigError as `read_config_file`."""
+    path = Path("text.py")
+    try:
+        return _Reading().assignments(_parsed(text[:MAX_BYTES], path), path, inherited=Section())
+    except (RecursionError, MemoryError):
+        raise ConfigError("nested too deeply") from None
 
 
 @dataclass
@@ -126,7 +136,10 @@ def _check_name(target: ast.expr, where: str) -> None:
 
 
 def _parse(path: Path, wanted_by: str) -> ast.Module:
-    source = _source(path, wanted_by)
+    return _parsed(_source(path, wanted_by), path)
+
+
+def _parsed(source: str, path: Path) -> ast.Module:
     try:
         with warnings.catch_warnings():  # Python's, about texts that are odd for a program
             warnings.simplefilter("ignore", SyntaxWarning)
@@ -142,7 +155,7 @@ def _source(path: Path, wanted_by: str) -> str:
     name = _shown(path)
     try:
         if not path.is_file():
-            raise ConfigError(f"{wanted_by}{name} does not exist{_nearest_file(path)}")
+            raise ConfigError(f"{wanted_by}{name} does not exist{_instead(path, is_base=bool(wanted_by))}")
         if {path.suffix, path.resolve().suffix} != {".py"}:
             raise ConfigError(f"{wanted_by}{name} is not a config file: its name must end in .py")
         with path.open("rb") as file:
@@ -157,11 +170,15 @@ def _source(path: Path, wanted_by: str) -> str:
         raise ConfigError(f"{wanted_by}{name[:200]!r} cannot be read ({reason})") from None
 
 
-def _nearest_file(path: Path) -> str:
+def _instead(path: Path, *, is_base: bool) -> str:
     """What to try instead of a file that is not there."""
     if path.is_dir():
         return " as a file: it is a folder"
-    if not path.parent.is_dir():
-        return f": there is no folder {_shown(path.parent)}"
-    name = nearest(path.name, (file.name for file in path.parent.glob("*.py")))
-    return f"; did you mean {_shown(path.parent / name)}?" if name else ""
+    name = nearest(path.name, (file.name for file in path.parent.glob("*.py"))) if path.parent.is_dir() else None
+    if name:
+        return f"; did you mean {_shown(path.parent / name)}?"
+    if is_base:
+        published = [recipe for folder in ("", "baselines/") if (recipe := find_recipe(folder + path.stem)).is_file()]
+        fix = f'write _base_ = "{published[0]}"' if published else "write its path from there, or its full path"
+        return f": a _base_ is looked for from the folder of the recipe that names it; {fix}"
+    return "" if path.parent.is_dir() else f": there is no folder {_shown(path.parent)}"

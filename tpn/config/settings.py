@@ -5,11 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from tpn.config.contradictions import contradictions
 from tpn.config.frame_names import frame_name
 
 Positive = Annotated[int, Field(gt=0)]
+PositiveNumber = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 RGB = tuple[float, float, float]
 
 
@@ -66,7 +69,7 @@ class Neck(Settings):
     """Temporal max-pooling of each level, finest first: the tempo each level sees."""
     flow_type: Literal["cascade", "parallel"] = "cascade"
     """'cascade': bottom-up starts from the top-down result (as published); 'parallel': both start from the levels."""
-    aux_loss_weight: Annotated[float, Field(gt=0)] | None = 0.5
+    aux_loss_weight: PositiveNumber | None = 0.5
     """Weight of the auxiliary head's loss; None builds no auxiliary head."""
 
     @model_validator(mode="after")
@@ -156,15 +159,15 @@ class Data(Settings):
     """Side of the square the network trains on."""
     area_range: tuple[Fraction, Fraction] = (0.08, 1.0)
     """RandomResizedCrop: share of the frame's area."""
-    aspect_ratio_range: tuple[float, float] = (3 / 4, 4 / 3)
-    multi_scale_crop: tuple[Fraction, ...] | None = None
+    aspect_ratio_range: tuple[PositiveNumber, PositiveNumber] = (3 / 4, 4 / 3)
+    multi_scale_crop: Annotated[tuple[PositiveFraction, ...], Field(min_length=1)] | None = None
     """TSM's MultiScaleCrop instead: scales of the shorter side, (1, 0.875, 0.75, 0.66); one of 13 fixed places."""
     flip_ratio: Fraction = 0.5
     flip_label_map: dict[int, int] = Field(default_factory=dict)
     """Labels that change when a clip is mirrored ('left to right' becomes 'right to left')."""
     color_jitter: bool = True
     mean: RGB = (123.675, 116.28, 103.53)
-    std: RGB = (58.395, 57.12, 57.375)
+    std: tuple[PositiveNumber, PositiveNumber, PositiveNumber] = (58.395, 57.12, 57.375)
 
     videos_per_gpu: Positive = 8
     workers_per_gpu: Annotated[int, Field(ge=0)] = 8
@@ -174,7 +177,7 @@ class Data(Settings):
     allows, or 'fail' at the first."""
     max_bad: Fraction = 0.01
     """Training: share of the videos that may be bad. They are listed in work_dir/bad_videos.txt."""
-    read_timeout: Annotated[float, Field(gt=0)] | None = 60
+    read_timeout: PositiveNumber | None = 60
     """Seconds that reading one video may take before it counts as bad; None: any."""
 
     train: TrainSplit
@@ -195,7 +198,7 @@ class Optimizer(Settings):
     momentum: Fraction = 0.9
     weight_decay: NonNegative = 0.0
     nesterov: bool = True
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    max_grad_norm: PositiveNumber | None = None
     """Clip the gradient to this 2-norm; None does not clip."""
     accumulation_steps: Positive = 1
     """A step is made of so many batches of `data.videos_per_gpu`, one after another, whose gradients are added up."""
@@ -333,18 +336,8 @@ class Config(Settings):
         return backbone.num_segments if isinstance(backbone, TSMBackbone) else self.data.clip_len
 
     @model_validator(mode="after")
-    def views_are_whole(self) -> "Config":
-        for name, num_clips in [("data", self.data.num_clips), ("data.val", self.data.val.num_clips),
-                                ("data.test", self.data.test.num_clips)]:  # fmt: skip
-            frames = self.data.clip_len * (num_clips or self.data.num_clips)
-            if frames % self.frames_per_view:
-                raise ValueError(
-                    f"{name}.num_clips x data.clip_len is {frames} frames, which do not fill "
-                    f"views of {self.frames_per_view} frames"
-                )
-        if self.data.clip_len * self.data.num_clips != self.frames_per_view:
-            raise ValueError(
-                f"data.clip_len x data.num_clips must be the {self.frames_per_view} frames of one view in training, "
-                f"got {self.data.clip_len} x {self.data.num_clips}"
-            )
+    def nothing_contradicts(self) -> "Config":
+        """One error for all contradictions, a line each."""
+        if sentences := contradictions(self):
+            raise ValueError("\n".join(sentences))
         return self

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +37,7 @@ def read_list(
     num_classes: int,
     labelled: bool = True,
     check_files: bool = True,
+    max_missing: float = 0.0,
 ) -> list[Record]:
     """Read a list file and check it before any time is spent on its videos.
 
@@ -52,10 +52,13 @@ def read_list(
         data_prefix: folder the paths start from, and stay in; '' allows paths to anywhere.
         num_classes: labels are 0 .. num_classes-1.
         labelled: whether the records end with a label; without, every label is 0.
-        check_files: whether the first file, the last and 64 in between must be there.
+        check_files: whether the first file, the last and 64 in between are looked for.
+        max_missing: share of the records whose files may be missing; they are left for who reads them. More than the
+            whole list may lack, or half of those looked for, are an error: data_prefix is probably wrong.
 
     Raises:
-        DataError: every problem at once, each with file and line, the first ten in full.
+        DataError: every problem at once, each with file and line: the first ten in full, or three where all have one
+            cause, which is told first.
     """
     ann_file = Path(ann_file)
     lines = [(number, line if labelled else f"{line} 0") for number, line in _read_lines(ann_file)]
@@ -72,10 +75,15 @@ def read_list(
             numbers.append(number)
         except ValueError as error:
             problems.append(f"{ann_file}:{number}: {error}")
+    cause = _cause_in_lines(ann_file, [line for _, line in lines], len(problems), format, num_classes)
     if check_files and len(problems) < SHOWN_PROBLEMS:
-        problems += _missing_files(ann_file, numbers, records, format)
+        missing = _missing_files(ann_file, numbers, records, format, allowed=int(max_missing * len(records) + 1e-9))
+        if len(missing) > 1 and not problems and not cause:
+            share = f"{len(missing)} of {min(CHECKED_FILES, len(records))}"
+            cause = f"{share} files looked for are not there: is data_prefix={str(data_prefix)!r} right?"
+        problems += missing
     if problems:
-        raise DataError(list_problems(problems, _other_format([line for _, line in lines], format)))
+        raise DataError(list_problems(problems, cause=cause))
     return records
 
 
@@ -169,14 +177,38 @@ def _parse(line: str, *, data_prefix: str | Path, format: Format, num_classes: i
     return Record(str(Path(data_prefix, name)), label, frames[0] if frames else None)
 
 
-def _missing_files(ann_file: Path, numbers: list[int], records: list[Record], format: Format) -> Iterator[str]:
-    """A problem for each missing file among some spread over the whole list; `numbers` are the lines of the records."""
+def _missing_files(
+    ann_file: Path, numbers: list[int], records: list[Record], format: Format, *, allowed: int
+) -> list[str]:
+    """A problem for each missing file among some spread over the whole list, if they are too many.
+
+    Args:
+        numbers: the lines of the records.
+        allowed: how many of the whole list may be missing.
+    """
     step = max(1, (len(records) - 1) / (CHECKED_FILES - 1))
-    for at in sorted({round(i * step) for i in range(min(CHECKED_FILES, len(records)))}):
-        path = records[at].path
-        kind = "folder" if format == "rawframes" else "file"
-        if kind_of(path) != kind:
-            yield f"{ann_file}:{numbers[at]}: there is no {kind} {shown(path)}; correct data_prefix or the list"
+    places = sorted({round(i * step) for i in range(min(CHECKED_FILES, len(records)))})
+    kind = "folder" if format == "rawframes" else "file"
+    missing = [at for at in places if kind_of(records[at].path) != kind]
+    if len(missing) <= allowed and 2 * len(missing) < len(places):
+        return []
+    return [
+        f"{ann_file}:{numbers[at]}: there is no {kind} {shown(records[at].path)}; correct data_prefix or the list"
+        for at in missing
+    ]
+
+
+def _cause_in_lines(ann_file: Path, lines: list[str], num_problems: int, format: Format, num_classes: int) -> str:
+    """A sentence, if all problems of a list's lines have one cause: the other format, or another number of classes."""
+    if other := _other_format(lines, format):
+        return other
+    labels = [int(match[1]) for line in lines if (match := re.search(r"\s(-?\d{1,18})$", line))]
+    if not 1 < num_problems == sum(not 0 <= label < num_classes for label in labels):
+        return ""
+    return (
+        f"{ann_file} has labels {min(labels)} to {max(labels)}, but num_classes = {num_classes} means "
+        f"0 to {num_classes - 1}: set model.cls_head.num_classes={max(labels) + 1}, or correct the list"
+    )
 
 
 def _other_format(lines: list[str], format: Format) -> str:
@@ -189,9 +221,12 @@ def _other_format(lines: list[str], format: Format) -> str:
     return ""
 
 
-def list_problems(problems: list[str], hint: str = "") -> str:
-    """The first ten problems and how many more there are, then the hint: one a line."""
-    shown = problems[:SHOWN_PROBLEMS]
+def list_problems(problems: list[str], hint: str = "", *, cause: str = "") -> str:
+    """The first ten problems and how many more there are, then the hint: one a line.
+
+    Where all have one cause, that comes first and three of them are enough.
+    """
+    shown = problems[: 3 if cause else SHOWN_PROBLEMS]
     if len(problems) > len(shown):
         shown.append(f"... and {len(problems) - len(shown)} more problems")
-    return "\n".join([*shown, hint] if hint else shown)
+    return "\n".join(part for part in (cause, *shown, hint) if part)

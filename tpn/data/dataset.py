@@ -26,7 +26,7 @@ from tpn.data.transforms import (
     resize_short_side,
     three_boxes,
 )
-from tpn.errors import ConfigError, DataError
+from tpn.errors import DataError
 
 RGB = tuple[float, float, float]
 Split = Literal["train", "val", "test"]
@@ -251,21 +251,16 @@ def build_random_views(config: Config) -> RandomViews:
 
 
 def build_fixed_views(config: Config, split: Literal["val", "test"]) -> FixedViews:
-    """The clips and crops of validation or test. Raises ConfigError for a crop larger than the frame."""
+    """The clips and crops of validation or test."""
     data = config.data
     settings = data.val if split == "val" else data.test
-    crop_size = settings.crop_size or data.crop_size
-    if data.short_side is not None and crop_size > data.short_side:
-        raise ConfigError(
-            f"data.{split}.crop_size = {crop_size} does not fit into frames of data.short_side = {data.short_side}"
-        )
     return FixedViews(
         clip_len=data.clip_len,
         frame_interval=data.frame_interval,
         num_clips=settings.num_clips or data.num_clips,
         frames_per_view=config.frames_per_view,
         short_side=data.short_side,
-        crop_size=crop_size,
+        crop_size=settings.crop_size or data.crop_size,
         num_crops=settings.num_crops,
         twice_sample=settings.twice_sample,
         test_clips=data.test_clips,
@@ -276,21 +271,20 @@ def build_fixed_views(config: Config, split: Literal["val", "test"]) -> FixedVie
 
 
 def build_dataset(config: Config, split: Split, *, seed: int, labelled: bool = True) -> VideoDataset:
-    """The data set of a split. Raises DataError for its list, ConfigError for settings that contradict each other.
+    """The data set of a split. Raises DataError for its list.
 
     labelled: whether the list ends its lines with labels, which videos whose features are wanted need not have.
     """
     data, num_classes = config.data, config.model.cls_head.num_classes
     settings = {"train": data.train, "val": data.val, "test": data.test}[split]
-    for before, after in data.flip_label_map.items():
-        if not (0 <= before < num_classes and 0 <= after < num_classes):
-            raise ConfigError(f"data.flip_label_map has {before}: {after}, but labels are 0..{num_classes - 1}")
+    max_bad = {"train": data.max_bad, "val": data.val.max_bad, "test": data.test.max_bad}[split]
     records = read_list(
         settings.ann_file,
         data_prefix=settings.data_prefix,
         format=data.format,
         num_classes=num_classes,
         labelled=labelled,
+        max_missing=max_bad if data.on_error == "skip" else 0.0,
     )
     train, restores = split == "train", config.compat.restores
     return VideoDataset(

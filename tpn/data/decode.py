@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from tpn.data.containers import promised_size
 from tpn.data.frames import MAX_PIXELS, stack
 from tpn.data.packets import PacketIndex, Span
 from tpn.data.paths import kind_of
@@ -239,20 +240,22 @@ class VideoFile:
         if kind != "file":
             raise self._error(f"is not a file but a {kind}; folders of frames need format 'rawframes'")
         if not Path(self.path).stat().st_size:
-            raise self._error("is empty (0 bytes); replace the file or take it off the list")
+            raise self._error("is empty (0 bytes); replace the file, or leave it out")
 
     def _open(self) -> None:
         """Open the file and its decoder: one thread, since the loader's workers already fill the cores."""
         try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
             self._container = av.open(f"file:{self.path}", options=OPENING, metadata_errors="replace")
+        except PermissionError as error:
+            raise self._error(f"cannot be read ({error.strerror}); change its permissions") from None
         except FFmpegError as error:
             raise self._error(
-                f"is damaged, cut off or not a video ({error.strerror}); replace the file or take it off the list"
+                f"is damaged, cut off or not a video ({error.strerror}); replace the file, or leave it out"
             ) from None
         stream = self._container.streams.best("video")
         if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
             self.close()
-            raise self._error("has no video stream (only sound?); replace the file or take it off the list")
+            raise self._error("has no video stream (only sound?); replace the file, or leave it out")
         if stream.codec_context is None:
             self.close()
             raise self._error("is damaged, or of a codec that FFmpeg does not know; re-encode or replace the file")
@@ -280,7 +283,16 @@ class VideoFile:
             promised = f" of {self._stream.frames}" if self._stream.frames else ""
             raise self._error(f"is cut off after {len(self._index.times) - 1}{promised} frames; copy it again")
         container = self._container.format.name.split(",")[0]
+        self._check_length(container)
         return container in TIMED_CONTAINERS and self._codec.name in TIMED_CODECS and self._index.sort()
+
+    def _check_length(self, container: str) -> None:
+        """Raise DataError for a file that is shorter than it says, unless all the frames it promises are there."""
+        promised, present = promised_size(self.path, container) or 0, Path(self.path).stat().st_size
+        frames = self._stream.frames
+        has_all = frames <= len(self._index.times) if frames else container == "avi"  # 0 in AVI: it was never finished
+        if present < promised and not has_all:
+            raise self._error(f"is cut off: it has {present:,} of {promised:,} bytes; copy it again")
 
     def _error(self, problem: str) -> DataError:
         return DataError(f"{self.path} {problem}")

@@ -1,6 +1,7 @@
 """List files made from a data set's annotations, or its class folders, and from what is on the disk."""
 
 import csv
+import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -177,7 +178,8 @@ def find_videos(source: Path, *, format: Format, level: Level, by_class: bool) -
     if not source.is_dir():
         raise DataError(f"there is no folder {source}; name the folder with the videos or the folders of frames")
     found: dict[str, str] = {}
-    for path in sorted(source.glob("*" if level == 1 else "*/*")):
+    pattern = "*" if level == 1 else "*/*"
+    for path in sorted(source.glob(pattern)):
         if path.name.startswith(".") or not is_wanted(path, format):
             continue
         relative = path.relative_to(source)
@@ -190,13 +192,19 @@ def find_videos(source: Path, *, format: Format, level: Level, by_class: bool) -
             raise DataError(f"{source}: {found[name]} and {relative} are both called {name}; keep one of them")
         found[name] = relative.as_posix()
     if not found:
+        if format == "rawframes" and (video := next(filter(is_video, source.glob(pattern)), None)):
+            raise DataError(f"{video} is a video, no folder of frames: add --format videos to list videos")
         wanted = "no folder of frames" if format == "rawframes" else f"no video ({' '.join(sorted(VIDEO_SUFFIXES))})"
         raise DataError(f"{source}: {wanted} at level {level} (1: {source}/x, 2: {source}/class/x); correct the level")
     return found
 
 
 def is_wanted(path: Path, format: Format) -> bool:
-    return path.is_dir() if format == "rawframes" else path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    return path.is_dir() if format == "rawframes" else is_video(path)
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
 
 
 def list_records(
@@ -236,6 +244,19 @@ def list_records(
             f"called like {annotations[0].video!r}; correct the folder or --level"
         )
     return records
+
+
+def split_records(records: Sequence[Record], val_share: float) -> tuple[list[Record], list[Record]]:
+    """Records for training and for validation: of each class this share, rounded, for the latter, both in list order.
+
+    Which ones follows from the names alone (their hashes), so the same videos give the same split.
+    """
+    val: set[Record] = set()
+    for label in {record.label for record in records}:
+        ours = [record for record in records if record.label == label]
+        ours.sort(key=lambda record: hashlib.sha256(record.path.encode()).digest())
+        val.update(ours[: int(val_share * len(ours) + 0.5)])
+    return [record for record in records if record not in val], [record for record in records if record in val]
 
 
 def count_prefixed(folder: Path, prefix: str) -> int:

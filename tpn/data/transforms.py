@@ -61,7 +61,7 @@ def multi_scale_crop_box(
     The places are the corners, the middles of the sides and the centre, and the four halfway from it to the corners.
     """
     shorter = min(height, width)
-    sides = [int(shorter * scale) for scale in scales]
+    sides = [max(1, int(shorter * scale)) for scale in scales]
     sides = [size if abs(side - size) < 3 and size <= shorter else side for side in sides]
     pairs = [(w, h) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
     w, h = pairs[rng.integers(len(pairs))]

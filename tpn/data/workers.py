@@ -204,9 +204,10 @@ class Workers:
 
     def blame(self, index: int, how: str) -> None:
         self.deaths[index] += 1
-        path = "nothing" if index == IDLE else self.guarded.dataset.records[index].path
+        path = "" if index == IDLE else self.guarded.dataset.records[index].path
         if self.deaths[index] < FATAL_DEATHS:
-            logger.warning(f"a data worker {how} while it read {path}; what it made is made again")
+            when = f"while it read {path}" if path else "between two videos"
+            logger.warning(f"a data worker {how} {when}; what it made is made again")
         elif index == IDLE:
             raise DataError(f"data workers end before they have read anything: the last one {how}; use fewer workers")
         elif how == exit_words(-signal.SIGALRM):

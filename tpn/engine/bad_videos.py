@@ -1,6 +1,8 @@
 """Videos that cannot be read: each counted once over all processes, listed in a file, and too many of them an error."""
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from tpn.config import Config
@@ -24,6 +26,7 @@ class BadVideos:
 
     def __init__(self, config: Config, split: Split, records: Sequence[Record], *, file: Path | None = None) -> None:
         data = config.data
+        self.split = split
         self.fails_at_once = data.on_error == "fail"
         self.max_bad = {"train": data.max_bad, "val": data.val.max_bad, "test": data.test.max_bad}[split]
         self.setting = "data.max_bad" if split == "train" else f"data.{split}.max_bad"
@@ -90,4 +93,19 @@ class BadVideos:
         head = (
             f"{len(self.found)} of {self.videos} cannot be read, {self.setting} = {self.max_bad:g} allows no more than"
         )
-        return "\n".join([f"{head} {int(self.max_bad * len(self.records) + 1e-9)}:", *shown])
+        return "\n".join([f"{head} {int(self.max_bad * len(self.records) + 1e-9)}:", *shown, self._remedy()])
+
+    def _remedy(self) -> str:
+        check = f"`tpn check CONFIG --split {self.split}` names all there are"
+        if len(self.found) == len(self.records):
+            return check
+        return (
+            f"{check}; {self.setting}={sufficient_share(len(self.found), len(self.records)):g} allows as many as these"
+        )
+
+
+def sufficient_share(count: int, total: int) -> float:
+    """The smallest number of few digits that is not below count / total."""
+    share = Fraction(count, total)
+    digits = 2 - math.ceil(math.log10(share))  # two that are not leading zeros
+    return math.ceil(share * 10**digits) / 10**digits

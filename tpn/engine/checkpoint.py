@@ -136,9 +136,11 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def resume(state: TrainState, path: Path) -> None:
+def resume(state: TrainState, path: Path) -> str | None:
     """Restore weights, optimizer, seed, scaling of the learning rate and position from a checkpoint of this project.
 
+    Returns:
+        the dump of the settings that it was trained with; None where it holds none of this project.
     Raises:
         CheckpointError: the file is missing or damaged, of another network, or holds weights only.
     """
@@ -169,6 +171,8 @@ def resume(state: TrainState, path: Path) -> None:
     if meta.get("seed") is not None:
         state.seed = meta["seed"]
     state.hook_msgs = dict(meta.get("hook_msgs") or {})
+    settings = meta.get("config")
+    return settings if "tpn_version" in meta and isinstance(settings, str) else None
 
 
 def check_momentum(optimizer: torch.optim.Optimizer) -> None:

@@ -6,17 +6,20 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from tpn.config.dump import HEADER
 from tpn.engine.distributed import World
 from tpn.errors import CheckpointError, UserError
 from tpn.models.seal import check_seal, read_label
 
 KINDS = ("epoch_*.pth", "step_*.pth", "best_*.pth")
+OTHERS = ("latest.pth", "curves.png", "bad_videos.txt", "last_pred.pkl*", "best_pred.pkl*", "tf_logs")
+LOGS = r"\d{8}_\d{6}\.log(\.json)?"
 KEPT_STEPS = 2  # of the checkpoints within an epoch: the newest, and the one before it should that be damaged
 
 
@@ -101,6 +104,40 @@ class RunFolder:
                 return path, damaged
         return None, damaged
 
+    def set_aside(self, *, keep: Collection[Path]) -> str | None:
+        """Move all that an earlier run has left here into a new folder earlier_N, so that nothing is written over.
+
+        File by file, each by renaming it: killed in between, each file is in one place or the other, and the next run
+        that begins here moves the rest. To be called after `begin`: none of these checkpoints is the new run's.
+
+        Args:
+            keep: files that stay, such as the log that has just begun. What no run writes stays, too.
+        Returns:
+            a remark; None where there is no checkpoint of an earlier run.
+        Raises:
+            UserError: a file cannot be moved.
+        """
+        if not any(self.checkpoints()):
+            return None
+        places = {place: path.name for path in self.checkpoints() if (place := read_place(path))}
+        kept = {path.resolve() for path in keep}
+        files = [path for path in sorted(self.path.iterdir()) if is_of_a_run(path) and path.resolve() not in kept]
+        folder = next_folder(self.path)
+        try:
+            folder.mkdir()
+            for path in files:
+                path.rename(folder / path.name)
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: the earlier run in it cannot be moved to {folder.name} ({error.strerror}); choose "
+                "another --work-dir"
+            ) from error
+        later = f"; to do that now, --resume-from {folder / places[max(places)]}" if places else ""
+        return (
+            f"{self.path} held an earlier run, whose {len(files)} files are in {folder} now; "
+            f"--auto-resume would have gone on with it{later}"
+        )
+
     def prune(self, *, keep_steps: int, keep_epochs: int | None) -> None:
         """Remove all but the last few checkpoints of this run within epochs, and at the ends of epochs (None: keep)."""
         for kind, keep in (("step_*.pth", keep_steps), ("epoch_*.pth", keep_epochs)):
@@ -136,6 +173,22 @@ def held_folder(path: Path, world: World) -> Iterator[RunFolder | None]:
         if folder is not None:
             folder.give_up()
         raise
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Whether a training has written this, by its name, or by how its first line begins."""
+    if any(path.match(pattern) for pattern in (*KINDS, *OTHERS)) or re.fullmatch(LOGS, path.name):
+        return True
+    if path.suffix != ".py" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(HEADER)) == HEADER.encode()
+
+
+def next_folder(folder: Path) -> Path:
+    """earlier_1, earlier_2, … in the folder: the first that is behind all there are."""
+    numbers = [int(match[1]) for path in folder.iterdir() if (match := re.fullmatch(r"earlier_(\d+)", path.name))]
+    return folder / f"earlier_{max(numbers, default=0) + 1}"
 
 
 def make_folder(path: Path) -> None:

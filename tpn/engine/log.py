@@ -5,7 +5,7 @@ import math
 import platform
 import sys
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -55,7 +55,9 @@ class RunLog:
         self.enabled, self.console, self.has_warned = enabled, console, False
         self.text_path, self.json_path = work_dir / f"{timestamp}.log", work_dir / f"{timestamp}.log.json"
         self.iters_per_epoch = 1
-        self.events = open_events(work_dir / "tf_logs") if tensorboard and enabled else None
+        self.paths = (self.text_path, self.json_path)
+        self.open_events = events_opener(work_dir / "tf_logs") if tensorboard and enabled else None
+        self.events: Any = None
         if not enabled:
             return
         try:
@@ -66,10 +68,18 @@ class RunLog:
 
     def info(self, text: str) -> None:
         """A dated line in the text log, or a block whose first line is dated."""
+        self.tell("INFO", text)
+
+    def warning(self, text: str) -> None:
+        """A line that nobody should miss."""
+        self.tell("WARNING", text)
+
+    def tell(self, level: str, text: str) -> None:
+        """A line of the text log, of the level that Python's logging has."""
         if not self.enabled:
             return
         now = datetime.now()
-        line = f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d} - tpn - INFO - {text}"
+        line = f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d} - tpn - {level} - {text}"
         if self.console is not None:
             print_line(line, self.console)
         self.append(self.text_file, line)
@@ -119,7 +129,8 @@ class RunLog:
 
     def plot(self, step: int, mode: str, values: Mapping[str, float]) -> None:
         """Points of TensorBoard's curves; step counts from the start of training."""
-        if self.events is not None:
+        if self.open_events is not None:
+            self.events = self.events or self.open_events()
             for name, value in values.items():
                 self.events.add_scalar(f"{mode}/{name}", value, step)
 
@@ -144,13 +155,13 @@ def open_for_lines(path: Path) -> BinaryIO:
     return file
 
 
-def open_events(folder: Path) -> Any:
-    """TensorBoard's writer; imported here because the package is optional."""
+def events_opener(folder: Path) -> Callable[[], Any]:
+    """What makes TensorBoard's writer, once there is a point to write; the package, which is optional, is there now."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UserError("log_config.tensorboard needs TensorBoard: pip install tpn[tensorboard]") from error
-    return SummaryWriter(str(folder))
+    return lambda: SummaryWriter(str(folder))
 
 
 def as_text(values: Mapping[str, float]) -> str:

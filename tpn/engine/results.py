@@ -1,6 +1,7 @@
 """Result files as MMAction2 writes them (`--out`): one row of class scores per video, in list-file order."""
 
 import json
+import logging
 import os
 import pickle
 import tempfile
@@ -15,13 +16,14 @@ from tpn.errors import DataError, UserError
 from tpn.names import as_utf8
 from tpn.safe_pickle import load_arrays
 
+logger = logging.getLogger("tpn")
 NUMPY_2_NAME, NUMPY_1_NAME = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
 
 
 def check_results_path(path: Path) -> None:
     """Raise UserError unless `write_results(path, ...)` can work. Call it before the first video is scored.
 
-    Makes the folder the file goes into where it is missing, as MMAction2 does.
+    Makes the folder the file goes into where it is missing, as MMAction2 does, and says so.
     """
     check_output_path(path, suffixes=ENCODERS, what="results")
     if path.suffix in (".yaml", ".yml"):
@@ -34,8 +36,15 @@ def check_output_path(path: Path, *, suffixes: Collection[str], what: str) -> No
         raise UserError(f"{path}: {what} are written as {', '.join(suffixes)}, not as {path.suffix or 'a bare name'!r}")
     if path.is_dir():
         raise UserError(f"{path}: this is a folder; name a file in it for the {what}")
+    make_folder_of(path)
+
+
+def make_folder_of(path: Path) -> None:
+    """Make the folder a file goes into, and say so: it may be misspelt. Raises UserError if no file can be there."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            logger.warning(f"made the folder {path.parent}")
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise UserError(f"{path}: no file can be written into {path.parent} ({error.strerror})") from error

@@ -12,8 +12,8 @@ from rich.console import Console
 from torch import nn
 
 import tpn
-from tpn.compat.checkpoints import load_checkpoint
-from tpn.config import Config, dump_config
+from tpn.compat.checkpoints import start_from
+from tpn.config import Config, changed_settings, dump_config
 from tpn.data.annotations import list_hash
 from tpn.data.dataset import VideoDataset, build_dataset
 from tpn.data.loader import TrainLoader, build_train_loader
@@ -25,7 +25,7 @@ from tpn.engine.log import RunLog, environment_info
 from tpn.engine.optim import build_optimizer, scaled_lr
 from tpn.engine.results import write_atomically
 from tpn.engine.stop import StopSignals
-from tpn.errors import DataError
+from tpn.errors import ConfigError, DataError
 from tpn.models.recognizer import build_recognizer
 
 
@@ -50,6 +50,10 @@ class Run:
     meta: dict[str, Any]
     console: Console
     save_clock: SaveClock
+    checkpoint: Path | None = None
+    """What it was resumed from."""
+    steps_before: int = 0
+    """Optimizer steps that were done when it began."""
     skip_nonfinite: int = 0
     """How many steps may be left out because their loss is not finite."""
     stop: StopSignals = field(default_factory=StopSignals)
@@ -92,7 +96,7 @@ def start_run(
     Args:
         config_file: where the config comes from; its resolved form goes into `work_dir` under the same name.
         validate: score the validation videos on the way and keep the best checkpoint.
-        seed: of weights, data order and augmentation; None keeps that of the checkpoint resumed from, or draws one.
+        seed: of weights, data order and augmentation; None draws one. A run resumed keeps that of its checkpoint.
         deterministic: two runs on the same machine are bitwise equal (on CUDA: where PyTorch has such kernels).
         autoscale_lr: scale the learning rate to this run's batch (the linear scaling rule), as a run resumed may have.
         resume_from: a checkpoint of an earlier run of this config.
@@ -106,10 +110,10 @@ def start_run(
     with held_folder(work_dir, world) as folder:
         found, remarks = find_checkpoint(folder, world, wanted=auto_resume)
         resumed = found or resume_from
-        state = build_state(config, world, seed=seed, autoscale_lr=autoscale_lr, resume_from=resumed)
+        state, told = build_state(config, world, seed=seed, autoscale_lr=autoscale_lr, resume_from=resumed)
         train_set = build_dataset(config, "train", seed=state.seed)
         val_set = build_dataset(config, "val", seed=state.seed) if validate else None
-        remarks += check_list(state, config.data.train.ann_file, resumed)
+        remarks += [*told, *check_list(state, config.data.train.ann_file, resumed)]
         bad_file = work_dir / "bad_videos.txt" if world.is_main else None
         bad = BadVideos(config, "train", train_set.records, file=bad_file)
         loader = build_loader(config, train_set, bad, seed=state.seed, world=world)
@@ -129,6 +133,8 @@ def start_run(
         meta=meta_of(config, config_file, work_dir, seed=state.seed),
         console=console,
         save_clock=SaveClock(config.checkpoint_config),
+        checkpoint=resumed,
+        steps_before=state.step,
         skip_nonfinite=skip_nonfinite,
     )
     begin(run, config_file, remarks, continues=found is not None)
@@ -138,14 +144,20 @@ def start_run(
 def begin(run: Run, config_file: Path, remarks: list[str], *, continues: bool) -> None:
     """Leave the first traces in the run's folder, once nothing is wrong any more.
 
+    By now every process has loaded its weights, for which `data_parallel` has them wait: the file may be moved.
+
     Args:
         continues: the run that was last in the folder goes on, instead of a new one that has a name of its own.
     """
+    if run.folder is not None:
+        run.state.run = run.folder.begin(run.folder.run if continues else None)
+        is_from_here = run.checkpoint is not None and run.checkpoint.resolve().parent == run.work_dir.resolve()
+        moved = None if is_from_here else run.folder.set_aside(keep=[config_file, *run.log.paths])
+        if moved is not None:
+            run.log.warning(moved)
     run.bad.begin(resumed=run.state.step > 0)
     for remark in remarks:
         run.log.info(remark)
-    if run.folder is not None:
-        run.state.run = run.folder.begin(run.folder.run if continues else None)
     write_config(run, config_file)
 
 
@@ -230,23 +242,32 @@ def make_deterministic(deterministic: bool, device: torch.device) -> None:
 
 def build_state(
     config: Config, world: World, *, seed: int | None, autoscale_lr: bool, resume_from: Path | None
-) -> TrainState:
-    """Model, optimizer and gradient scaler: new, from `load_from`'s weights, or as a checkpoint left them."""
+) -> tuple[TrainState, list[str]]:
+    """Model, optimizer and gradient scaler: new, from `load_from`'s weights, or as a checkpoint left them; remarks."""
     first_seed = agreed_seed(seed, world)
     torch.manual_seed(first_seed)
     fresh = resume_from is None and config.load_from is None
     model = build_recognizer(config.model, pretrained=fresh).to(world.device)
-    if resume_from is None and config.load_from is not None:
-        load_checkpoint(model, config.load_from)
+    remarks = start_from(model, config.load_from) if resume_from is None and config.load_from is not None else []
     scaler = torch.amp.GradScaler(world.device.type, enabled=config.dtype == "float16")
     state = TrainState(
         model, build_optimizer(model, config.optimizer), scaler, seed=first_seed, autoscale_lr=autoscale_lr
     )
     if resume_from is not None:
-        resume(state, resume_from)
-    if seed is not None:
-        state.seed = seed
-    return state
+        before = resume(state, resume_from)
+        if seed not in (None, state.seed):
+            remarks.append(f"--seed {seed} is not used: the run goes on with seed {state.seed}, that of {resume_from}")
+        remarks += told_changes(before, config, resume_from)
+    return state, remarks
+
+
+def told_changes(before: str | None, config: Config, checkpoint: Path) -> list[str]:
+    """A remark that names the settings a run resumed has changed; `before` is the dump of those in its checkpoint."""
+    try:
+        changes = changed_settings(before, config) if before is not None else []
+    except ConfigError:  # somebody has edited it
+        return []
+    return [f"settings other than those of {checkpoint}: {'; '.join(changes)}"] if changes else []
 
 
 def write_config(run: Run, config_file: Path) -> None:

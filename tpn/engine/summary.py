@@ -121,17 +121,12 @@ def kept_for_backward(model: Recognizer, clips: tuple[int, ...], *, dtype: torch
 
 
 def describe_place(run: Run) -> list[str]:
-    """Where the run begins, and what its folder holds already."""
+    """Where the run begins."""
     state, total = run.state, run.config.total_epochs
     remarks = []
-    older = sorted(run.work_dir.glob("epoch_*.pth"))
-    if older and not state.step:
-        remarks.append(
-            f"{run.work_dir} holds an earlier run ({older[0].name} and others): its files will be overwritten"
-        )
-    if state.step:
+    if run.checkpoint is not None:
         within = f", {state.position} videos into the next" if state.position else ""
-        remarks.append(f"resumed epoch {state.epoch}, iter {state.step}{within}")
+        remarks.append(f"resumed epoch {state.epoch}, iter {state.step}{within}, from {run.checkpoint}")
     if state.epoch >= total:
         remarks.append(f"all of total_epochs={total} are trained: nothing is left to do; raise it to go on")
     return remarks

@@ -31,11 +31,14 @@ def test(
     ks: Sequence[int] = (1, 5),
     out: Path | None,
     compile: bool = False,
+    briefly: bool = False,
     world: World,
     console: Console,
 ) -> dict[str, float]:
     """Score the test videos; print and return the metrics (top_k_accuracy for each of `ks`), write the scores.
 
+    Args:
+        briefly: print each metric once, `name: value`, and not before that in the words of MMAction2's evaluation.
     Raises:
         UserError: before any scoring, where `out`, the list or the checkpoint cannot be used, or nothing can `compile`.
         DataError: more videos cannot be read than `data.test.max_bad` allows; all of them are named.
@@ -73,7 +76,8 @@ def test(
         )
     labels = np.array([record.label for record in dataset.records])
     values = evaluate_scores(scores, labels, metrics, ks=ks)
-    for line in [*metric_lines(metrics, values), *(f"{key}: {value:.4f}" for key, value in values.items())]:
+    evaluation = [] if briefly else metric_lines(metrics, values)
+    for line in [*evaluation, *(f"{key}: {value:.4f}" for key, value in values.items())]:
         print_line(line, console)
     return values
 
@@ -94,6 +98,7 @@ def test_after_training(run: Run, *, last: bool, best: bool) -> None:
             run.work_dir / file,
             metrics=run.config.evaluation.metrics,
             out=run.work_dir / f"{name}_pred.pkl",
+            briefly=True,
             world=run.world,
             console=run.console,
         )

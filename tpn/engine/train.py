@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from signal import Signals
 from typing import NamedTuple
 
@@ -19,13 +20,15 @@ from tpn.engine.evaluate import DTYPES
 from tpn.engine.folder import KEPT_STEPS
 from tpn.engine.log import RecentMeans, waiting_remark
 from tpn.engine.optim import hits, learning_rate, recognition_losses, set_learning_rate
-from tpn.engine.progress import ProgressBar
+from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.setup import Run
 from tpn.engine.stop import Stopped
 from tpn.engine.summary import write_end, write_start
 from tpn.engine.validation import validate
 from tpn.errors import UserError
 from tpn.report import draw_curves
+
+SLOW_STEP = 2.0  # seconds, from which on the first step is told of
 
 
 def train(run: Run) -> None:
@@ -88,7 +91,7 @@ def train_epoch(run: Run) -> None:
     network.train()
     with bar:
         bar.advance(done)
-        finished = time.perf_counter()
+        began = finished = time.perf_counter()
         for step, batch in enumerate(batches, start=done + 1):
             data_time = time.perf_counter() - finished
             seed_step(state.seed, state.epoch, step, world.rank)
@@ -131,6 +134,8 @@ def train_epoch(run: Run) -> None:
             if step % config.log_config.interval == 0 or step == steps:
                 log_bad_videos(run)
                 log_steps(run, recent, step=step, steps=steps, lr=lr)
+            elif state.step == run.steps_before + 1:
+                tell_pace(run, seconds=finished - began, steps=steps)
             if decision.saves or decision.signal:
                 log_bad_videos(run)
                 state.window = recent.window(world)
@@ -248,6 +253,18 @@ def log_steps(run: Run, recent: RecentMeans, *, step: int, steps: int, lr: float
         remark = waiting_remark(run.config.data.workers_per_gpu, waiting=means["data_time"], total=means["time"])
         if remark:
             run.log.info(remark)
+
+
+def tell_pace(run: Run, *, seconds: float, steps: int) -> None:
+    """A line after a slow first step, where no bar shows that the run is under way; printed only, not logged."""
+    console = run.log.console
+    if seconds > SLOW_STEP and run.world.is_main and console is not None and not console.is_terminal:
+        epoch, interval = timedelta(seconds=round(seconds * steps)), run.config.log_config.interval
+        print_line(
+            f"first step: {seconds:.0f} s; at this pace an epoch of {steps} steps takes {epoch}, and the log has a "
+            f"line every {interval} steps",
+            console,
+        )
 
 
 def save(run: Run, name: str, when: str) -> None:

@@ -56,8 +56,8 @@ def find_compression(file: BinaryIO) -> str:
     """How an archive's parts are larger than the archive, or that nobody knows; '' where they are not."""
     try:
         parts = zipfile.ZipFile(file).infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:  # torch may see more in it
-        return f"its table of contents cannot be read ({error}): copy or download it again"
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):  # torch may see more in it
+        return "it is cut off or damaged (its table of contents cannot be read); copy or download it again"
     size, unpacked = file.seek(0, 2), sum(part.file_size for part in parts)
     return f"its {size:,} bytes unpack to {unpacked:,}" if unpacked > size else ""
 

@@ -56,7 +56,15 @@ def check_seal(path: Path) -> bool:
 
 
 def read_end(path: Path) -> bytes:
-    """The last bytes of the file, where a seal would be."""
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - LENGTH, 0))
-        return file.read()
+    """The last bytes of the file, where a seal would be. Raises CheckpointError for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - LENGTH, 0))
+            return file.read()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: OSError) -> CheckpointError:
+    """The error for a checkpoint that the system does not let us read."""
+    return CheckpointError(f"{path}: the checkpoint cannot be read ({error.strerror}); check its name and permissions")

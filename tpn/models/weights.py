@@ -12,13 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tpn.config.hints import did_you_mean
 from tpn.errors import CheckpointError
-from tpn.models.claims import check_claims, check_sizes
+from tpn.models.claims import ZIP, check_claims, check_sizes
 from tpn.models.layers import SpatialConv, TemporalConv
-from tpn.models.seal import check_seal
+from tpn.models.seal import check_seal, unreadable
 from tpn.safe_pickle import STAND_INS
 
 IMAGENET_FILES = {50: "resnet50-0676ba61.pth", 101: "resnet101-63fe2227.pth"}  # torchvision's V1 weights, as published
+SUFFIXES = {".pth", ".pt", ".safetensors"}
+LEGACY = re.compile(
+    rb"\x80.(\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL
+)  # torch.save's magic number, pickled
 StandIn = tuple[Any, str]
 # NumPy scalars and arrays in `meta`, under the names of NumPy 1 and 2, become plain numbers; the rest is refused.
 ALLOWED_GLOBALS = [
@@ -79,9 +84,7 @@ def load_imagenet(backbone: nn.Module, pretrained: str, *, depth: int) -> None:
 
 
 def imagenet_path(depth: int) -> Path:
-    """Where torch.hub keeps torchvision's ResNet of this depth."""
-    if depth not in IMAGENET_FILES:
-        raise CheckpointError(f"there are no ImageNet weights for depth {depth}; set model.backbone.pretrained=None")
+    """Where torch.hub keeps torchvision's ResNet of this depth, 50 or 101."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[depth]
     if not path.is_file():
         raise CheckpointError(
@@ -131,25 +134,23 @@ def read_checkpoint(path: Path, *, stand_ins: Sequence[StandIn] = ()) -> dict[st
         CheckpointError: no such file, a wrong hash, an unsafe or damaged file, one that claims to hold more than it
             does, or one that holds no state dict.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint file")
+    check_file(path)
     check_hash(path)
     is_sealed = check_seal(path)
     if path.suffix == ".safetensors":
         return read_safetensors(path)
+    check_format(path)
     check_claims(path)
     try:
         with torch.serialization.safe_globals([*ALLOWED_GLOBALS, *stand_ins]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: refused, because reading it would run code of the file ({unsafe_globals(path)}); "
-            "only tensors and plain values are read. If you trust its origin, save its state_dict alone"
-        ) from error
     except Exception as error:  # a damaged file fails in as many ways as it has bytes
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({one_line(error)}); copy or download it again"
-        ) from error
+        if isinstance(error, pickle.UnpicklingError) and (names := unsafe_globals(path, error)):
+            raise CheckpointError(
+                f"{path}: refused, because reading it would run code of the file ({names}); "
+                "only tensors and plain values are read. If you trust its origin, save its state_dict alone"
+            ) from error
+        raise CheckpointError(f"{path}: cut off, damaged or no checkpoint; copy or download it again") from error
     if not isinstance(checkpoint, Mapping):
         raise CheckpointError(f"{path}: holds a {type(checkpoint).__name__}, not a checkpoint or a state dict")
     if checkpoint.get("sealed") and not is_sealed:
@@ -159,6 +160,36 @@ def read_checkpoint(path: Path, *, stand_ins: Sequence[StandIn] = ()) -> dict[st
         raise CheckpointError(f"{path}: has no 'state_dict' of tensors, so it is not a checkpoint of a network")
     check_sizes(state.items(), path)
     return dict(checkpoint) if "state_dict" in checkpoint else {"state_dict": dict(state)}
+
+
+def check_file(path: Path) -> None:
+    """Raise CheckpointError for what is no file that can be read; names the file that may be meant instead."""
+    try:
+        if path.is_dir():
+            raise CheckpointError(f"{path}: is a folder; give the checkpoint file{newest_in(path)}")
+        if not path.is_file():
+            known = [file.name for file in path.parent.glob("*") if file.suffix in SUFFIXES]
+            raise CheckpointError(f"{path}: there is no such checkpoint file{did_you_mean(path.name, known)}")
+        path.open("rb").close()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def newest_in(folder: Path) -> str:
+    """ ", as FOLDER/latest.pth": the newest checkpoint of a folder, or nothing."""
+    files = [file for file in folder.iterdir() if file.suffix in SUFFIXES and file.is_file()]
+    newest = max(files, key=lambda file: (file.name == "latest.pth", file.stat().st_mtime), default=None)
+    return f", as {newest}" if newest else ""
+
+
+def check_format(path: Path) -> None:
+    """Raise CheckpointError for a file that begins as none of torch.save's does."""
+    with path.open("rb") as file:
+        head = file.read(32)
+    if not head:
+        raise CheckpointError(f"{path}: is empty (0 bytes); copy or download it again")
+    if not (head.startswith(ZIP) or LEGACY.match(head)):
+        raise CheckpointError(f"{path}: is no checkpoint (no file of torch.save begins like it); give a .pth file")
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
@@ -187,11 +218,13 @@ def check_hash(path: Path) -> None:
         )
 
 
-def unsafe_globals(path: Path) -> str:
+def unsafe_globals(path: Path, error: pickle.UnpicklingError) -> str:
+    """What of the file's own choice would be called, '' where it is merely damaged."""
     try:
-        return ", ".join(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))[:5]) or "unknown objects"
-    except Exception:  # a file that is not in torch's zip format cannot be listed; the refusal stands all the same
-        return "unknown objects"
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # a file that is not in torch's zip format cannot be listed
+        names = re.findall(r"GLOBAL ([\w.]+)", str(error))
+    return ", ".join(sorted(names)[:5])
 
 
 def check_keys(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path, *, network: str) -> None:
