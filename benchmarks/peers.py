@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -65,9 +66,10 @@ def start(python: str, worker: str) -> subprocess.Popen:
 def ask(process: subprocess.Popen, line: str) -> str:
     """Send a line, wait for the answer."""
     assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
+    with suppress(BrokenPipeError):
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
     answer = process.stdout.readline()
     if not answer:
-        raise RuntimeError(f"{process.args} ended with status {process.wait()}")
+        raise RuntimeError(f"{process.args} ended with status {process.wait()} (-9: not enough memory?)")
     return answer

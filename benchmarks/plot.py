@@ -1,6 +1,6 @@
 """Draws result files of the benchmarks: a bar for each contender, as long as it is fast beside the first.
 
-python benchmarks/plot.py "One view=model.json" "A training step=train_step.json" --out speed.png
+python benchmarks/plot.py "One view=benchmarks/results/model.json" --out speed.png
 """
 
 import argparse
@@ -21,21 +21,22 @@ def main() -> None:
     parser.add_argument("tables", nargs="+", metavar="HEADING=FILE", help="a result file (--out of a benchmark)")
     parser.add_argument("--out", type=Path, required=True, help="the picture, .png or .pdf")
     options = parser.parse_args()
-    tables, machines = {}, []
+    tables, machines, dates = {}, set(), set()
     for table in options.tables:
         heading, _, file = table.rpartition("=")
         record = json.loads(Path(file).read_text(encoding="utf-8"))
         tables[heading] = record["rows"]
-        machines.append(f"{record['machine']}, {record['date']}")
-    draw(tables, sorted(set(machines)), options.out)
+        machines.add(record["machine"])
+        dates.add(record["date"])
+    draw(tables, "; ".join([*sorted(machines), *sorted(dates)]), options.out)
 
 
-def draw(tables: Mapping[str, Sequence[Row]], machines: Sequence[str], png: Path) -> None:
+def draw(tables: Mapping[str, Sequence[Row]], source: str, png: Path) -> None:
     """One group of bars for each table; all bars have one scale, the speed of each group's first row being 1."""
     rows = sum(len(table) for table in tables.values())
     canvas = Canvas.blank(WIDTH, 100 + HEADING * len(tables) + ROW * rows + 30)
     canvas.text(f"Speed, as multiples of {next(iter(tables.values()))[0]['name']}", MARGIN, 40, size=26, bold=True)
-    canvas.text("; ".join(machines), MARGIN, 74, size=15, colour=MUTED)
+    canvas.text(source, MARGIN, 74, size=15, colour=MUTED)
     fastest = max(row["ratio"] for table in tables.values() for row in table)
     top = 84
     for heading, table in tables.items():

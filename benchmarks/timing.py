@@ -3,6 +3,7 @@
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+
+FILE_WIDTH = 150  # columns of a table that goes into a file
 
 Run = Callable[[], float]
 """Does the work once and returns the seconds it took."""
@@ -59,7 +62,7 @@ def report(
             name, f"{median * 1e3:.1f} ms", f"{min(values) * 1e3:.1f} ms", f"{baseline / median:.2f}x", *extra.values()
         )
         rows.append({"name": name, "median_s": median, "min_s": min(values), "ratio": baseline / median, **extra})
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
     record = {"title": title, "date": str(date.today()), "machine": machine(), "rows": rows}
     if out is not None:
         out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
