@@ -14,6 +14,7 @@ from tpn.config.recipes import find_recipe
 from tpn.engine.evaluate import DTYPES
 from tpn.engine.optim import build_optimizer, recognition_losses
 from tpn.memory import keep_freed_memory
+from tpn.models.optimize import compile_training
 from tpn.models.recognizer import build_recognizer
 
 
@@ -31,7 +32,7 @@ def trainer(config: Config, clips: Tensor, *, compile: bool = False) -> Callable
     """The optimisation step as tpn/engine/train.py has it, without data and log, on the device of the clips."""
     device, dtype = clips.device, DTYPES[config.dtype]
     model = build_recognizer(config.model).to(device).train()
-    network = torch.compile(model) if compile else model
+    network = compile_training(model, device) if compile else model
     optimizer = build_optimizer(model, config.optimizer)
     labels = torch.arange(len(clips), device=device) % config.model.cls_head.num_classes
     aux_weight = config.model.neck.aux_loss_weight if config.model.neck else None

@@ -42,6 +42,7 @@ def train(
     test_last: Flag = False,
     test_best: Flag = False,
     dtype: DType = None,
+    compile: Flag = False,
     cfg_options: CfgOptions = [],  # noqa: B006 (read only)
     device: Device = None,
     launch: Launch = ALONE,
@@ -84,6 +85,8 @@ def train(
         After training, test the best checkpoint (see --validate) and write its scores to best_pred.pkl.
     dtype
         Precision of the forward pass: float32, bfloat16 or float16. Default: the recipe's, float32.
+    compile
+        Have torch.compile make the network's code, which takes minutes at the start. Meant for GPUs.
     cfg_options
         Settings to change, as `data.videos_per_gpu=4 optimizer.lr=0.005`.
     device
@@ -115,6 +118,7 @@ def train(
             resume_from=resume_from,
             auto_resume=auto_resume,
             skip_nonfinite=skip_nonfinite,
+            compile=compile,
         )
         run_training(run)
         if test_last or test_best:

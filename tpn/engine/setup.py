@@ -26,6 +26,7 @@ from tpn.engine.optim import build_optimizer, scaled_lr
 from tpn.engine.results import write_atomically
 from tpn.engine.stop import StopSignals
 from tpn.errors import ConfigError, DataError
+from tpn.models.optimize import compile_training
 from tpn.models.recognizer import build_recognizer
 
 
@@ -90,6 +91,7 @@ def start_run(
     resume_from: Path | None,
     auto_resume: bool = False,
     skip_nonfinite: int = 0,
+    compile: bool = False,
 ) -> Run:
     """Prepare a training run; whatever is wrong with its input is said here, before the first step.
 
@@ -103,14 +105,16 @@ def start_run(
         auto_resume: go on from the newest intact checkpoint of the run that was last in `work_dir`, if there is one;
             processes that torchrun has restarted do so in any case.
         skip_nonfinite: how many steps may be left out because their loss is not finite.
+        compile: have torch.compile make the code of the steps.
     Raises:
-        UserError: data, weights or folder cannot be used, or another run is at work in the folder.
+        UserError: data, weights or folder cannot be used, another run is at work in the folder, nothing can `compile`.
     """
     make_deterministic(deterministic, world.device)
     with held_folder(work_dir, world) as folder:
         found, remarks = find_checkpoint(folder, world, wanted=auto_resume)
         resumed = found or resume_from
         state, told = build_state(config, world, seed=seed, autoscale_lr=autoscale_lr, resume_from=resumed)
+        network = compile_training(state.model, world.device) if compile else state.model
         train_set = build_dataset(config, "train", seed=state.seed)
         val_set = build_dataset(config, "val", seed=state.seed) if validate else None
         remarks += [*told, *check_list(state, config.data.train.ann_file, resumed)]
@@ -123,7 +127,7 @@ def start_run(
         folder=folder,
         work_dir=work_dir,
         world=world,
-        network=data_parallel(state.model, world),
+        network=data_parallel(network, world),
         state=state,
         train_set=train_set,
         loader=loader,

@@ -4,6 +4,7 @@ import copy
 import os
 import shutil
 import sys
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -46,13 +47,31 @@ def compile_network(model: Recognizer, device: torch.device) -> None:
     if device.type == "cuda":
         model.compile(mode="max-autotune", fullgraph=True, dynamic=False)
         return
+    check_compiler()
+    model.compile(options={"freezing": True}, fullgraph=True, dynamic=False)
+
+
+def compile_training(model: Recognizer, device: torch.device) -> nn.Module:
+    """The recognizer, whose training steps torch.compile makes the code of, in one piece, when the first batch comes.
+
+    Weights are shared with `model`. On a CPU autograd's gradients take the place of those written by hand.
+
+    Raises:
+        UserError: there is no C++ compiler, which this needs on a CPU.
+    """
+    if device.type == "cpu":
+        check_compiler()
+    return cast(nn.Module, torch.compile(model, fullgraph=True, dynamic=False))
+
+
+def check_compiler() -> None:
+    """Raise UserError where the C++ compiler that torch.compile calls on a CPU is missing."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
         raise UserError(
             f"--compile: the C++ compiler {compiler} is not there; install it, name another in the environment "
             "variable CXX, or leave out --compile"
         )
-    model.compile(options={"freezing": True}, fullgraph=True, dynamic=False)
 
 
 class FusedConvModule(nn.Module):
