@@ -58,6 +58,7 @@ def test_train_step(environment, tmp_path):
     assert all(row["median_s"] > 0 and int(row["peak MiB"].split()[0]) > 500 for row in found)
 
 
+@pytest.mark.slow
 def test_model(environment, tmp_path):
     found = rows(environment, tmp_path / "out.json", "model.py", "--recipe", "tpn_tsm_r50_1x1x8_150e_sthv1_rgb")
     assert [row["name"] for row in found] == ["plain, float32", "optimized, float32", "optimized, bfloat16"]

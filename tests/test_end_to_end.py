@@ -13,7 +13,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["tsm_demo_decord", pytest.param("slowonly_demo_decord", marks=pytest.mark.slow)])
 def test_scores_of_a_real_video_match_the_reference(name, build, seeded, parity, shared):
     model, config = build(CASES[name])
     seeded.fill(model)

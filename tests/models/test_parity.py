@@ -150,6 +150,7 @@ def test_every_gradient_matches_the_reference_in_its_memory_order(name, case, bu
     assert {k: (norms[k], ref) for k, ref in spec["grad_norm"].items() if abs(norms[k] - ref) > 1e-3 * ref} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAIN_CASES)
 def test_folding_changes_no_gradient_in_float64(name, case, build, seeded, monkeypatch):
     spec = case(name)
