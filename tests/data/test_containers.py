@@ -1,5 +1,6 @@
 """A video cut off anywhere is named, or has all its frames; whole ones are read, whatever their headers leave open."""
 
+import math
 import struct
 
 import pytest
@@ -73,6 +74,35 @@ def test_where_the_container_does_not_say_its_length_what_is_there_is_read(whole
         assert 0 < count(tmp_path / "a", content[: len(content) * 2 // 3]) < FRAMES
     except DataError as error:
         assert "is cut off after" in str(error)
+
+
+@pytest.mark.parametrize("size", [math.nan, math.inf, -math.inf, 1e300, -1.0])
+def test_an_flv_whose_size_is_no_size_is_read_or_named(whole, tmp_path, size):
+    content = bytearray(whole("flv").read_bytes())
+    at = content.index(b"\x08filesize\0") + 10
+    content[at : at + 8] = struct.pack(">d", size)
+    assert is_read_or_named(tmp_path / "a.flv", content)
+
+
+@pytest.mark.parametrize("size", [0, 15, 1 << 62, (1 << 63) - 1, (1 << 64) - 1])
+def test_an_mp4_with_a_box_of_an_impossible_size_is_read_or_named(whole, tmp_path, size):
+    content = whole("mp4").read_bytes() + struct.pack(">I4sQ", 1, b"mdat", size) + bytes(50)
+    assert is_read_or_named(tmp_path / "a.mp4", content)
+
+
+@pytest.mark.parametrize("size", [b"\0", b"\x01\xff", b"\xff", b"\x01" + bytes(7)])
+def test_a_matroska_segment_of_an_impossible_size_is_read_or_named(whole, tmp_path, size):
+    content = whole("mkv").read_bytes()
+    at = content.index(b"\x18\x53\x80\x67") + 4
+    assert is_read_or_named(tmp_path / "a.mkv", content[:at] + size + content[at + 8 :])
+    assert is_read_or_named(tmp_path / "b.mkv", content[:at])
+
+
+def is_read_or_named(path, content: bytes) -> bool:
+    try:
+        return count(path, content) == FRAMES
+    except DataError as error:
+        return str(path) in str(error)
 
 
 # ----------------------------------------------------------------------------------------------------------------- AVI
