@@ -1,0 +1,85 @@
+"""A video file opened with care: no playlists, one decoder thread, and a sentence for what cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from tpn.data.frames import MAX_PIXELS
+from tpn.data.paths import kind_of
+from tpn.errors import DataError
+
+# Containers of FFmpeg that are read: none that opens other files, as playlists and patterns of image names do.
+CONTAINERS = (
+    "mov matroska avi flv live_flv mpegts mpeg mpegvideo h264 hevc vvc m4v obu av1 ivf asf asf_o ogg rm mxf dv nut "
+    "gif apng yuv4mpegpipe mjpeg mjpeg_2000 smjpeg mpjpeg wtv vc1 h261 h263 dirac nsv nuv film_cpk gxf pva ty dhav "
+    "cavsvideo"
+)
+OPENING = {
+    "max_pixels": str(MAX_PIXELS),
+    "protocol_whitelist": "file",
+    "format_whitelist": CONTAINERS.replace(" ", ","),
+}
+INVALID_ARGUMENT = 22  # what FFmpeg answers for a container that it knows and may not open
+
+
+def open_video(path: str) -> tuple[InputContainer, VideoStream]:
+    """Open a file and its best video stream; one thread decodes, since the loader's workers already fill the cores.
+
+    Raises:
+        DataError: the file is missing, empty, no video, of too many pixels, or may not be read.
+    """
+    check_file(path)
+    try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
+        container = av.open(f"file:{path}", options=OPENING, metadata_errors="replace")
+    except PermissionError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); change its permissions") from None
+    except FFmpegError as error:
+        raise DataError(f"{path} {refusal(error)}") from None
+    try:
+        return container, best_stream(path, container)
+    except BaseException:
+        container.close()
+        raise
+
+
+def refusal(error: FFmpegError) -> str:
+    """Why FFmpeg did not open a file."""
+    if error.errno == INVALID_ARGUMENT:
+        return "is not a video that is read, but a picture, a playlist or in a rare container; convert it to MP4"
+    return f"is damaged, cut off or not a video ({error.strerror}); replace the file, or leave it out"
+
+
+def check_file(path: str) -> None:
+    """Raise DataError unless there is a file that is not empty."""
+    kind = kind_of(path)
+    if kind is None:
+        raise DataError(f"{path} does not exist; correct the list file or data_prefix")
+    if kind != "file":
+        raise DataError(f"{path} is not a file but a {kind}; folders of frames need format 'rawframes'")
+    if not Path(path).stat().st_size:
+        raise DataError(f"{path} is empty (0 bytes); replace the file, or leave it out")
+
+
+def best_stream(path: str, container: InputContainer) -> VideoStream:
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+        raise DataError(f"{path} has no video stream (only sound?); replace the file, or leave it out")
+    codec = stream.codec_context
+    if codec is None:
+        raise DataError(f"{path} is damaged, or of a codec that FFmpeg does not know; re-encode or replace the file")
+    codec.thread_count = 1
+    codec.options = {"max_pixels": str(MAX_PIXELS)}
+    if codec.width * codec.height > MAX_PIXELS:
+        raise DataError(
+            f"{path} has frames of {codec.width}x{codec.height}, more than {MAX_PIXELS:,} pixels; scale it down"
+        )
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all  # sound is not even read
+    return stream

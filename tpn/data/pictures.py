@@ -1,0 +1,121 @@
+"""What a packet's own bytes say of its picture, where the container's word is missing or cannot be relied on.
+
+A container may flag every packet as a keyframe, make up the times, or hold packets that show no picture. The decoder
+goes by the bitstream alone, and so does this file: it reads the few bits that tell a picture's kind, of the codecs in
+which frames are worth jumping to. Sources: ISO 14496-2 and 13818-2 (MPEG-4, MPEG-2), RFC 6386 (VP8), the bitstream
+specification of VP9, and how FFmpeg's decoders read msmpeg4 and WMV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from av.packet import Packet
+
+from tpn.data.bits import Bits
+
+HEAD = 256  # bytes in which the head of a picture is looked for
+
+
+class Picture(Enum):
+    """What a packet is to the decoder."""
+
+    CLOSED = auto()  # a keyframe: nothing after it refers to what was before
+    OPEN = auto()  # a keyframe: what is shown before it may refer further back
+    BETWEEN = auto()  # a B-frame of MPEG-1, 2 and 4: shown at once, while the others wait for the next of their kind
+    OTHER = auto()
+    HIDDEN = auto()  # decoded, never shown
+    UNCLEAR = auto()  # several pictures, half of one, one that may not be shown: only decoding everything tells
+
+
+Look = Callable[[Packet], Picture]
+
+EACH_ALONE = {
+    "mjpeg", "ffvhuff", "huffyuv", "utvideo", "prores", "dnxhd", "dvvideo", "v210", "magicyuv", "cfhd",
+    "jpeg2000",
+}  # fmt: skip
+"""Codecs whose every picture is a keyframe."""
+
+
+def each_alone(packet: Packet) -> Picture:
+    return Picture.CLOSED
+
+
+def mpeg4(packet: Packet) -> Picture:
+    """One VOP. XviD packs two into a packet and lets an empty one follow, of 8 bytes at most: both are unclear."""
+    data = bytes(packet)
+    at = data.find(b"\0\0\1\xb6")
+    if at < 0 or len(data) - at <= 8 or data.find(b"\0\0\1\xb6", at + 4) >= 0:
+        return Picture.UNCLEAR
+    return (Picture.OPEN, Picture.OTHER, Picture.BETWEEN, Picture.OTHER)[data[at + 4] >> 6]
+
+
+def mpeg12(packet: Packet) -> Picture:
+    """One frame picture; a field is unclear, and so are two pictures."""
+    data = bytes(packet)
+    at = data.find(b"\0\0\1\0")
+    if at < 0 or len(data) - at < 12 or data.find(b"\0\0\1\0", at + 4) >= 0:
+        return Picture.UNCLEAR
+    extension = data.find(b"\0\0\1\xb5", at, at + HEAD)  # MPEG-2's, whose picture_structure is 3 for a frame
+    if extension >= 0 and (data[extension + 4] >> 4 != 8 or data[extension + 6] & 3 != 3):
+        return Picture.UNCLEAR
+    kinds = {1: Picture.OPEN, 2: Picture.OTHER, 3: Picture.BETWEEN}
+    return kinds.get(data[at + 5] >> 3 & 7, Picture.UNCLEAR)
+
+
+def vp8(packet: Packet) -> Picture:
+    head = memoryview(packet)[0]
+    if not head & 0x10:
+        return Picture.HIDDEN
+    return Picture.OTHER if head & 1 else Picture.CLOSED
+
+
+def vp9(packet: Packet) -> Picture:
+    """A superframe shows the last of its pictures; a single picture says whether it is shown."""
+    data = memoryview(packet)
+    head, superframe = data[0], data[-1] >> 5 == 6
+    if head >> 6 != 2 or head >> 4 & 3 == 3:  # no frame, or of profile 3, whose bits lie elsewhere
+        return Picture.UNCLEAR
+    shows_earlier, predicted, shown = head & 8, head & 4, head & 2
+    if not (shows_earlier or shown or superframe):
+        return Picture.HIDDEN
+    return Picture.OTHER if shows_earlier or predicted else Picture.CLOSED
+
+
+def av1(packet: Packet) -> Picture:
+    """A temporal unit shows exactly one frame; whether decoding can start there, the container says."""
+    return Picture.CLOSED if packet.is_keyframe else Picture.OTHER
+
+
+def msmpeg4(packet: Packet) -> Picture:
+    return Picture.OTHER if memoryview(packet)[0] >> 6 else Picture.CLOSED
+
+
+def wmv2(packet: Packet) -> Picture:
+    """A predicted picture in which nothing moves shows none: one that skips its first rows or columns is unclear."""
+    bits = Bits(bytes(memoryview(packet)[:4]))
+    try:
+        predicted, _, skips = bits.take(1), bits.take(5), bits.take(2)
+        if predicted and skips >= 2 and bits.take(8) == 255:
+            return Picture.UNCLEAR
+    except EOFError:
+        return Picture.UNCLEAR
+    return Picture.OTHER if predicted else Picture.CLOSED
+
+
+LOOKS: dict[str, Look] = {
+    **dict.fromkeys(EACH_ALONE, each_alone),
+    "mpeg4": mpeg4,
+    "mpeg1video": mpeg12,
+    "mpeg2video": mpeg12,
+    "vp8": vp8,
+    "vp9": vp9,
+    "av1": av1,
+    "libdav1d": av1,
+    "msmpeg4": msmpeg4,
+    "msmpeg4v2": msmpeg4,
+    "wmv1": msmpeg4,
+    "wmv2": wmv2,
+}
+"""By FFmpeg's names of the decoders; H.264 and HEVC are looked at by `tpn.data.nal_units`."""
