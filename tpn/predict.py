@@ -67,7 +67,7 @@ def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
     if not video.exists():
         raise DataError(f"{video}: there is no such video file or folder of frames")
     if not video.is_dir():
-        return VideoFile(video)
+        return VideoFile(video, rotation=config.data.rotation)
     template, start_index = config.data.filename_tmpl, config.data.start_index
     num_frames = count_frames(video, filename_tmpl=template, start_index=start_index)
     if not num_frames and config.data.format == "videos":

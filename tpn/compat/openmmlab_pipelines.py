@@ -123,6 +123,8 @@ def read_decode(step: Foreign, pipeline: Pipeline) -> None:
     pipeline.seen.add("decode")
     raw = step.section["type"] == "RawFrameDecode"
     step.fact("type", "data.format", "rawframes" if raw else "videos")
+    if not raw:
+        step.fact("type", "data.rotation", "ignore" if step.section["type"] == "PyAVDecode" else "apply")
     step.only("io_backend", "disk")
     step.only("mode", "accurate", fix="'efficient' shows neighbouring keyframes instead of the frames sampled")
     step.ignore("changes no frame", "multi_thread")

@@ -135,6 +135,8 @@ class Data(Settings):
     """File name of a frame in a rawframes folder."""
     start_index: Annotated[int, Field(ge=0)] = 1
     """Number of the first frame in a rawframes folder."""
+    rotation: Literal["apply", "ignore"] = "apply"
+    """Videos that ask to be turned or mirrored: 'apply' does it, as the reference's decord does, 'ignore' does not."""
 
     clip_len: Positive
     """Frames of one clip (the first 8 of 8x8x1)."""

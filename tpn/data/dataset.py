@@ -13,6 +13,7 @@ from tpn.config.settings import Config
 from tpn.data import sampling
 from tpn.data.annotations import Record, read_list
 from tpn.data.decode import VideoFile
+from tpn.data.display import Rotation
 from tpn.data.frames import FrameFolder, Frames
 from tpn.data.transforms import (
     Box,
@@ -149,13 +150,15 @@ class FixedViews:
 Views = RandomViews | FixedViews
 
 
-def open_record(record: Record, *, filename_tmpl: str, start_index: int) -> VideoFile | FrameFolder:
+def open_record(
+    record: Record, *, filename_tmpl: str, start_index: int, rotation: Rotation = "apply"
+) -> VideoFile | FrameFolder:
     """A record's frames: of its video file, or of its folder where the list gives their number.
 
     Raises DataError for a file that is no video; a folder is looked at when its frames are read.
     """
     if record.num_frames is None:
-        return VideoFile(record.path)
+        return VideoFile(record.path, rotation=rotation)
     return FrameFolder(record.path, num_frames=record.num_frames, filename_tmpl=filename_tmpl, start_index=start_index)
 
 
@@ -211,6 +214,7 @@ class VideoDataset(Dataset[Sample]):
     """(4,) int64: the same order of operations for every sample; None: each draws its own."""
     filename_tmpl: str = "img_{:05}.jpg"
     start_index: int = 1
+    rotation: Rotation = "apply"
 
     def __len__(self) -> int:
         return len(self.records)
@@ -229,7 +233,9 @@ class VideoDataset(Dataset[Sample]):
 
     def open(self, record: Record) -> VideoFile | FrameFolder:
         """A record's frames."""
-        return open_record(record, filename_tmpl=self.filename_tmpl, start_index=self.start_index)
+        return open_record(
+            record, filename_tmpl=self.filename_tmpl, start_index=self.start_index, rotation=self.rotation
+        )
 
 
 def build_random_views(config: Config) -> RandomViews:
@@ -299,4 +305,5 @@ def build_dataset(config: Config, split: Split, *, seed: int, labelled: bool = T
         jitter_order=np.random.default_rng(seed).permutation(4) if restores("fixed_jitter_order") else None,
         filename_tmpl=data.filename_tmpl,
         start_index=data.start_index,
+        rotation=data.rotation,
     )
