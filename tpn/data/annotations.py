@@ -77,7 +77,7 @@ def read_list(
             problems.append(f"{ann_file}:{number}: {error}")
     cause = _cause_in_lines(ann_file, [line for _, line in lines], len(problems), format, num_classes)
     if check_files and len(problems) < SHOWN_PROBLEMS:
-        missing = _missing_files(ann_file, numbers, records, format, allowed=int(max_missing * len(records) + 1e-9))
+        missing = _missing_files(ann_file, numbers, records, format, max_missing=max_missing)
         if len(missing) > 1 and not problems and not cause:
             share = f"{len(missing)} of {min(CHECKED_FILES, len(records))}"
             cause = f"{share} files looked for are not there: is data_prefix={str(data_prefix)!r} right?"
@@ -177,20 +177,30 @@ def _parse(line: str, *, data_prefix: str | Path, format: Format, num_classes: i
     return Record(str(Path(data_prefix, name)), label, frames[0] if frames else None)
 
 
+def spread_places(total: int) -> list[int]:
+    """The records that are looked at before any is needed: the first, the last and 64 spread evenly in between."""
+    step = max(1, (total - 1) / (CHECKED_FILES - 1))
+    return sorted({round(i * step) for i in range(min(CHECKED_FILES, total))})
+
+
+def are_too_many(found: int, total: int, *, looked_at: int, max_bad: float) -> bool:
+    """Whether so many bad ones among those looked at are more than the whole list may have, or half of the former."""
+    return found > int(max_bad * total + 1e-9) or 0 < looked_at <= 2 * found
+
+
 def _missing_files(
-    ann_file: Path, numbers: list[int], records: list[Record], format: Format, *, allowed: int
+    ann_file: Path, numbers: list[int], records: list[Record], format: Format, *, max_missing: float
 ) -> list[str]:
     """A problem for each missing file among some spread over the whole list, if they are too many.
 
     Args:
         numbers: the lines of the records.
-        allowed: how many of the whole list may be missing.
+        max_missing: the share of the whole list that may be missing.
     """
-    step = max(1, (len(records) - 1) / (CHECKED_FILES - 1))
-    places = sorted({round(i * step) for i in range(min(CHECKED_FILES, len(records)))})
+    places = spread_places(len(records))
     kind = "folder" if format == "rawframes" else "file"
     missing = [at for at in places if kind_of(records[at].path) != kind]
-    if len(missing) <= allowed and 2 * len(missing) < len(places):
+    if not are_too_many(len(missing), len(records), looked_at=len(places), max_bad=max_missing):
         return []
     return [
         f"{ann_file}:{numbers[at]}: there is no {kind} {shown(records[at].path)}; correct data_prefix or the list"
