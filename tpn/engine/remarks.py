@@ -7,6 +7,7 @@ from pathlib import Path
 from tpn.config import Config
 from tpn.data.dataset import VideoDataset
 from tpn.data.frame_folders import unused_first_frames
+from tpn.data.paths import kind_of
 
 WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")  # of 'turn_left', 'turn left' and 'turnLeft'
 SIDES = {"left", "right", "leftward", "rightward", "leftwards", "rightwards", "lefthand", "righthand"}
@@ -39,10 +40,10 @@ def mirror_remark(config: Config, flip_label_map: Mapping[int, int]) -> str:
     labels = [label for label, name in enumerate(names) if is_directional(name) and label not in flip_label_map]
     if not labels:
         return ""
-    pairs = {label: names.index(mirrored(names[label])) for label in labels if mirrored(names[label]) in names}
-    shown = ", ".join(
-        [f"{label} {names[label]}" for label in labels[:SHOWN_CLASSES]] + ["…"][len(labels) <= SHOWN_CLASSES :]
-    )
+    others = {label: mirrored(names[label]) for label in labels}
+    pairs = {label: names.index(name) for label, name in others.items() if name in names and name != names[label]}
+    more = ", …" if len(labels) > SHOWN_CLASSES else ""
+    shown = ", ".join(f"{label} {names[label]}" for label in labels[:SHOWN_CLASSES]) + more
     by_map = f"set data.flip_label_map={pairs}, or " if pairs else "set "
     return (
         f"videos are mirrored (data.flip_ratio={config.data.flip_ratio:g}) and keep their labels, but to these classes "
@@ -52,10 +53,12 @@ def mirror_remark(config: Config, flip_label_map: Mapping[int, int]) -> str:
 
 def names_beside(ann_file: str) -> Sequence[str]:
     """The class names in labels.txt in the folder of a list, in label order; none where there is no such text."""
+    path = Path(ann_file).with_name("labels.txt")
     try:
-        return Path(ann_file).with_name("labels.txt").read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+        text = path.read_text(encoding="utf-8-sig") if kind_of(path) == "file" else ""
     except (OSError, ValueError):  # a name for people is not worth an error
         return []
+    return text.rstrip("\n").split("\n")
 
 
 def is_directional(name: str) -> bool:
