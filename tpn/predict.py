@@ -14,6 +14,7 @@ from tpn.engine.evaluate import Scorer, load_scorer
 from tpn.engine.progress import print_line
 from tpn.engine.results import check_output_path
 from tpn.errors import DataError, UserError
+from tpn.names import address_problem
 from tpn.report import draw_prediction
 
 
@@ -66,7 +67,7 @@ def predict(
 def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
     """A video file, or a folder of frames. Raises DataError where there is neither."""
     if not video.exists():
-        raise DataError(f"{video}: there is no such video file or folder of frames")
+        raise DataError(address_problem(video) or f"{video}: there is no such video file or folder of frames")
     if not video.is_dir():
         return VideoFile(video)
     template, start_index = config.data.filename_tmpl, config.data.start_index
@@ -96,6 +97,8 @@ def read_labels(path: Path | None, num_classes: int) -> list[str]:
     try:
         names = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        if problem := address_problem(path):
+            raise UserError(problem) from error
         raise UserError(f"{path}: the class names cannot be read ({getattr(error, 'strerror', error)})") from error
     if len(names) != num_classes:
         raise UserError(
