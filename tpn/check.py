@@ -11,6 +11,7 @@ from tpn.config import Config
 from tpn.data.annotations import Record, read_list
 from tpn.data.dataset import Split, open_record
 from tpn.data.frame_folders import check_frames, unused_first_frames
+from tpn.data.paths import kind_of
 from tpn.data.processes import in_processes
 from tpn.data.workers import within
 from tpn.engine.progress import ProgressBar, print_line
@@ -22,6 +23,8 @@ def run_check(
     config: Config, split: Split, *, output_file: Path, processes: int, remove: bool, console: Console
 ) -> list[str]:
     """Check the videos of a list, name the bad ones with the reason, write their paths to `output_file`.
+
+    What is in that file about videos of other lists stays, so that the splits of a data set may share it.
 
     Args:
         remove: delete the bad video files.
@@ -42,6 +45,7 @@ def run_check(
         num_classes=config.model.cls_head.num_classes,
         check_files=False,
     )
+    others = paths_of_others(output_file, records)
     if remark := unused_first_frames(records, filename_tmpl=data.filename_tmpl, start_index=data.start_index):
         print_line(remark, console)
     bad: list[str] = []
@@ -57,16 +61,34 @@ def run_check(
                 bad.append(record.path)
                 print_line(problem, console)
             bar.advance()
-    output_file.unlink(missing_ok=True)
-    if not bad:
-        print_line(f"Checked {len(records)} videos, none are corrupted/missing", console)
-        return bad
-    write_atomically(output_file, "".join(f"{path}\n" for path in bad).encode())
-    print_line(f"Checked {len(records)} videos, {len(bad)} are corrupted/missing.", console)
-    print_line(f"their paths are in {output_file}", console)
-    if remove:
+    if bad or others:
+        write_atomically(output_file, "".join(f"{path}\n" for path in [*others, *bad]).encode(errors="surrogateescape"))
+    else:
+        output_file.unlink(missing_ok=True)
+    result = f"{len(bad)} are corrupted/missing." if bad else "none are corrupted/missing"
+    print_line(f"Checked {len(records)} videos, {result}", console)
+    if bad:
+        print_line(f"their paths are in {output_file}", console)
+    if others:
+        print_line(f"{output_file} keeps {len(others)} paths of other lists, which were checked earlier", console)
+    if bad and remove:
         delete(bad, console)
     return bad
+
+
+def paths_of_others(output_file: Path, records: Sequence[Record]) -> list[str]:
+    """What earlier checks have left in the file about videos that are not among these records: another split's.
+
+    Raises UserError where the file may not be read.
+    """
+    if kind_of(output_file) != "file":
+        return []
+    try:
+        lines = output_file.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError as error:
+        raise UserError(f"{output_file} cannot be read ({error.strerror}); name another --output-file") from None
+    checked = {record.path for record in records}
+    return [line for line in lines if line and line not in checked]
 
 
 def delete(paths: Sequence[str], console: Console) -> None:

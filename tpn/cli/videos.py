@@ -47,7 +47,7 @@ def check_videos(
     split
         Which of its lists.
     output_file
-        Receives the path of each bad video; without one, it is removed.
+        Receives the path of each bad video. What it says of other lists stays; once it says nothing, it is removed.
     num_processes
         Videos checked at a time. Default: one per core but one.
     remove_corrupted_videos
