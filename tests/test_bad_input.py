@@ -261,3 +261,15 @@ def test_class_names_of_wrong_number(refused, recipe, trained, sprites, tmp_path
     predict = ["predict", recipe, trained / "epoch_3.pth", sprites / "videos/test/00000.mp4", "--labels"]
     assert refused([*predict, path], [path, f"has {len(content.split())} class names", "6 classes"]) == ""
     assert refused([*predict, tmp_path / "gone.txt"], ["gone.txt", "No such file"]) == ""
+
+
+@pytest.mark.parametrize("address", ["https://a.org/b/c.mp4", "http://localhost:8080/x.pth", "rtsp://10.0.0.1/live"])
+def test_an_address_is_named_as_one_with_its_slashes(refused, refused_training, recipe, trained, address):
+    words = [f"{address} is an address: download the file, and give its path"]
+    refused(["predict", recipe, trained / "epoch_3.pth", address], words)
+    refused(["test", recipe, address, "--eval", "top_k_accuracy"], words)
+    refused(["config", address], words)
+    refused_training(["--resume-from", address], words)
+    refused_training(["--cfg-options", f"load_from={address}"], words)
+    refused_training(["--cfg-options", f"model.backbone.pretrained={address}"], words)
+    refused_training(["--cfg-options", f"data.train.ann_file={address}"], words)

@@ -1,9 +1,7 @@
 """The videos of a list checked before they are needed: each opened and, in part, decoded, by several processes."""
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +10,21 @@ from rich.console import Console
 from tpn.config import Config
 from tpn.data.annotations import Record, read_list
 from tpn.data.dataset import Split, open_record
+from tpn.data.frame_folders import check_frames, unused_first_frames
+from tpn.data.paths import kind_of
 from tpn.data.processes import in_processes
 from tpn.data.workers import within
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import make_folder_of, write_atomically
 from tpn.errors import DataError, UserError
 
-SHOWN_NAMES = 5
-
 
 def run_check(
     config: Config, split: Split, *, output_file: Path, processes: int, remove: bool, console: Console
 ) -> list[str]:
     """Check the videos of a list, name the bad ones with the reason, write their paths to `output_file`.
+
+    What is in that file about videos of other lists stays, so that the splits of a data set may share it.
 
     Args:
         remove: delete the bad video files.
@@ -45,6 +45,9 @@ def run_check(
         num_classes=config.model.cls_head.num_classes,
         check_files=False,
     )
+    others = paths_of_others(output_file, records)
+    if remark := unused_first_frames(records, filename_tmpl=data.filename_tmpl, start_index=data.start_index):
+        print_line(remark, console)
     bad: list[str] = []
     with ProgressBar(len(records), console=console, description="check", unit="video") as bar:
         for record, problem in check_records(
@@ -58,16 +61,34 @@ def run_check(
                 bad.append(record.path)
                 print_line(problem, console)
             bar.advance()
-    output_file.unlink(missing_ok=True)
-    if not bad:
-        print_line(f"Checked {len(records)} videos, none are corrupted/missing", console)
-        return bad
-    write_atomically(output_file, "".join(f"{path}\n" for path in bad).encode())
-    print_line(f"Checked {len(records)} videos, {len(bad)} are corrupted/missing.", console)
-    print_line(f"their paths are in {output_file}", console)
-    if remove:
+    if bad or others:
+        write_atomically(output_file, "".join(f"{path}\n" for path in [*others, *bad]).encode(errors="surrogateescape"))
+    else:
+        output_file.unlink(missing_ok=True)
+    result = f"{len(bad)} are corrupted/missing." if bad else "none are corrupted/missing"
+    print_line(f"Checked {len(records)} videos, {result}", console)
+    if bad:
+        print_line(f"their paths are in {output_file}", console)
+    if others:
+        print_line(f"{output_file} keeps {len(others)} paths of other lists, which were checked earlier", console)
+    if bad and remove:
         delete(bad, console)
     return bad
+
+
+def paths_of_others(output_file: Path, records: Sequence[Record]) -> list[str]:
+    """What earlier checks have left in the file about videos that are not among these records: another split's.
+
+    Raises UserError where the file may not be read.
+    """
+    if kind_of(output_file) != "file":
+        return []
+    try:
+        lines = output_file.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError as error:
+        raise UserError(f"{output_file} cannot be read ({error.strerror}); name another --output-file") from None
+    checked = {record.path for record in records}
+    return [line for line in lines if line and line not in checked]
 
 
 def delete(paths: Sequence[str], console: Console) -> None:
@@ -113,7 +134,7 @@ def find_problem(
 def read_some(record: Record, *, filename_tmpl: str, start_index: int) -> None:
     """Decode some frames of a video or a folder; raises DataError where it is missing or damaged."""
     if record.num_frames is not None:
-        check_frame_files(record, filename_tmpl=filename_tmpl, start_index=start_index)
+        check_frames(record.path, num_frames=record.num_frames, filename_tmpl=filename_tmpl, start_index=start_index)
     with open_record(record, filename_tmpl=filename_tmpl, start_index=start_index) as video:
         video.read(some_frames(len(video)))
 
@@ -122,19 +143,3 @@ def some_frames(num_frames: int) -> list[int]:
     """The first, the last and three random frames in between, the same ones in every run."""
     between = np.random.default_rng(num_frames).permutation(num_frames - 2)[:3] + 1 if num_frames > 2 else []
     return sorted({0, num_frames - 1, *map(int, between)})
-
-
-def check_frame_files(record: Record, *, filename_tmpl: str, start_index: int) -> None:
-    """Raise DataError unless the folder has all the frames that the list promises."""
-    assert record.num_frames is not None
-    try:
-        with os.scandir(record.path) as entries:
-            present = {entry.name for entry in entries}
-    except OSError as error:
-        raise DataError(f"{record.path}: the folder of frames cannot be read ({error.strerror})") from None
-    names = (filename_tmpl.format(start_index + number) for number in range(record.num_frames))
-    missing = (name for name in names if name not in present)
-    if first := list(islice(missing, SHOWN_NAMES)):
-        others = sum(1 for _ in missing)
-        more = f", … ({SHOWN_NAMES + others} of {record.num_frames} frames)" if others else ""
-        raise DataError(f"{record.path} lacks {', '.join(first)}{more}; extract the frames again")

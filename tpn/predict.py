@@ -8,11 +8,13 @@ from rich.console import Console
 from tpn.config import Config
 from tpn.data.dataset import build_fixed_views, read_views
 from tpn.data.decode import VideoFile
-from tpn.data.frames import FrameFolder, count_frames
+from tpn.data.frame_folders import count_frames
+from tpn.data.frames import FrameFolder
 from tpn.engine.evaluate import Scorer, load_scorer
 from tpn.engine.progress import print_line
 from tpn.engine.results import check_output_path
 from tpn.errors import DataError, UserError
+from tpn.names import address_problem
 from tpn.report import draw_prediction
 
 
@@ -65,7 +67,7 @@ def predict(
 def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
     """A video file, or a folder of frames. Raises DataError where there is neither."""
     if not video.exists():
-        raise DataError(f"{video}: there is no such video file or folder of frames")
+        raise DataError(address_problem(video) or f"{video}: there is no such video file or folder of frames")
     if not video.is_dir():
         return VideoFile(video, rotation=config.data.rotation)
     template, start_index = config.data.filename_tmpl, config.data.start_index
@@ -76,10 +78,16 @@ def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
         )
     if not num_frames:
         raise DataError(
-            f"{video}: there is no frame {template.format(start_index)} in this folder; "
+            f"{video}: there is no frame {template.format(start_index)} in this folder{example_in(video)}; "
             "name a folder of frames, or set data.filename_tmpl and data.start_index"
         )
     return FrameFolder(video, num_frames=num_frames, filename_tmpl=template, start_index=start_index)
+
+
+def example_in(folder: Path) -> str:
+    """In words, what the first file of a folder is called; '' where it has none."""
+    names = sorted(file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    return f", its first file is {names[0]}" if names else ""
 
 
 def read_labels(path: Path | None, num_classes: int) -> list[str]:
@@ -89,6 +97,8 @@ def read_labels(path: Path | None, num_classes: int) -> list[str]:
     try:
         names = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        if problem := address_problem(path):
+            raise UserError(problem) from error
         raise UserError(f"{path}: the class names cannot be read ({getattr(error, 'strerror', error)})") from error
     if len(names) != num_classes:
         raise UserError(

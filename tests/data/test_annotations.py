@@ -291,3 +291,39 @@ def test_labels_are_the_last_column_of_any_list(write, tmp_path):
     assert read_labels(write("a b/1.mp4 3\n2.mp4 -1\n")) == [3, -1]
     assert read_labels(write("a b/1 120 3\n")) == [3]
     assert read_labels(write_json(tmp_path, [{"filename": "1.mp4", "label": [7]}])) == [7]
+
+
+# ------------------------------------------------------------------------------------ several labels, and addresses
+
+
+def test_a_video_with_two_labels_is_not_taken_for_a_folder_of_frames(write):
+    text = message(write("a b.mp4 1 2\nc.MTS 3 4 5\n", files=("a b.mp4", "c.MTS")))
+    assert "list.txt:1: 'a b.mp4 1 2' has 2 labels, a video has one here; leave one of them" in text
+    assert "list.txt:2: 'c.MTS 3 4 5' has 3 labels" in text
+    assert "is format 'rawframes' meant?" not in text
+    assert "has 2 labels" in message(write("a b.mp4 1 2\n"), check_files=False)
+
+
+def test_two_labels_are_told_of_files_of_any_name_and_of_folders(write):
+    assert "a is there, but 1 follows it: a video has one label" in message(write("a 1 2\n", files=("a",)))
+    assert "b is there, but 120 follows it" in message(write("b 120 3 5\n", folders=("b",)), format="rawframes")
+    assert "b 3 is there, but 7 follows it" in message(write("b 3 7 3 5\n", folders=("b 3",)), format="rawframes")
+
+
+def test_a_file_whose_name_ends_with_a_number_has_one_label(write, tmp_path):
+    path = write("a.mp4 1 2\n", files=("a.mp4 1",))
+    assert read(path) == [Record(str(tmp_path / "a.mp4 1"), 2, None)]
+
+
+def test_lists_of_folders_are_still_recognised(write):
+    assert "is format 'rawframes' meant?" in message(write("a 120 2\nb c 7 1\n"))
+    assert "is format 'videos' meant?" in message(write("a.mp4 2\nb.mp4 1\n"), format="rawframes")
+
+
+@pytest.mark.parametrize("address", ["https://a.org/1.mp4", "s3://bucket/a b.mp4", "rtsp://10.0.0.1/live"])
+def test_addresses_are_not_read_and_keep_their_slashes(write, address):
+    assert f"list.txt:1: {address} is an address: download the file, and give its path" in message(
+        write(f"{address} 0\n")
+    )
+    assert f"{address} is an address" in message(Path(address))
+    assert f"{address} is an address" in message(write("1.mp4 0\n"), data_prefix=address)

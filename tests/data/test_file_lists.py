@@ -8,11 +8,12 @@ import pytest
 from tpn.data.annotations import Record
 from tpn.data.file_lists import (
     Annotation,
+    by_annotated_name,
     class_names_of,
-    find_videos,
     label_by_folder,
     list_records,
     read_annotations,
+    split_records,
     to_json,
     to_text,
 )
@@ -152,32 +153,21 @@ def test_wrong_records_of_sthv2_are_named(sthv2, content, expected):
     assert expected in message(read_annotations, "sthv2", sthv2, "train", level=1)
 
 
-# -------------------------------------------------------------------------------------------------- what is on the disk
+# ------------------------------------------------------------------------------------------ what of it is on the disk
 
 
-def test_videos_are_named_by_class_and_stem(write):
-    source = write({"a b/1.mp4": "", "a b/2.MKV": "", "c/3.webm": "", "c/notes.txt": "", "c/.4.mp4": ""})
-    assert find_videos(source, format="videos", level=2, by_class=True) == {
-        "a_b/1": "a b/1.mp4",
-        "a_b/2": "a b/2.MKV",
-        "c/3": "c/3.webm",
-    }
-    assert list(find_videos(source, format="videos", level=2, by_class=False)) == ["1", "2", "3"]
-
-
-def test_two_videos_of_one_name_are_refused(write):
-    source = write({"a/1.mp4": "", "a/1.webm": ""})
-    assert "a/1.mp4 and a/1.webm are both called a/1" in message(
-        find_videos, source, format="videos", level=2, by_class=True
+def test_videos_are_named_by_class_and_stem():
+    paths = ["a b/1.mp4", "a b/2.MKV", "c/3.webm"]
+    assert by_annotated_name(paths, format="videos", by_class=True) == dict(
+        zip(["a_b/1", "a_b/2", "c/3"], paths, strict=True)
     )
+    assert list(by_annotated_name(paths, format="videos", by_class=False)) == ["1", "2", "3"]
+    assert list(by_annotated_name(["a b/x.y"], format="rawframes", by_class=True)) == ["a_b/x.y"]
 
 
-def test_wrong_level_or_folder_is_an_error(write):
-    source = write({"1.mp4": ""})
-    assert "no video (" in message(find_videos, source, format="videos", level=2, by_class=True)
-    assert "no folder of frames" in message(find_videos, source, format="rawframes", level=1, by_class=True)
-    assert f"there is no folder {source}/x" in message(
-        find_videos, source / "x", format="videos", level=2, by_class=True
+def test_two_videos_of_one_name_are_refused():
+    assert "a/1.mp4 and a/1.webm are both called a/1" in message(
+        by_annotated_name, ["a/1.mp4", "a/1.webm"], format="videos", by_class=True
     )
 
 
@@ -189,8 +179,8 @@ def frames(write) -> Path:
 
 
 def records_of(source: Path, *annotations: Annotation, rgb_prefix: str = "0") -> list[Record]:
-    found = find_videos(source, format="rawframes", level=1, by_class=False)
-    return list_records(annotations, found, source, format="rawframes", rgb_prefix=rgb_prefix)
+    found = {name: name for name in ("7", "8", "9")}
+    return list_records(annotations, found, source, format="rawframes", rgb_prefix=rgb_prefix).records
 
 
 def test_frames_of_the_prefix_are_counted_and_missing_videos_left_out(frames):
@@ -212,11 +202,27 @@ def test_no_video_at_all_is_an_error(frames):
     )
 
 
-def test_class_folders_are_labels_in_the_order_of_the_names(write):
-    found = find_videos(write({"run/1.mp4": "", "a b/2.mp4": ""}), format="videos", level=2, by_class=True)
-    assert class_names_of(found) == ["a_b", "run"]
-    assert label_by_folder(found, ["run", "jump", "a b"]) == [Annotation("a_b/2", 2), Annotation("run/1", 0)]
-    assert "the folder run is none of the 1 classes" in message(label_by_folder, found, ["a b"])
+def test_class_folders_are_labels_in_the_order_of_the_names():
+    paths = ["run/1.mp4", "a b/2.mp4"]
+    assert class_names_of(paths) == ["a b", "run"]
+    assert label_by_folder(paths, ["run", "jump", "a b"]) == [Annotation("run/1.mp4", 0), Annotation("a b/2.mp4", 2)]
+    assert "the folder run is none of the 1 classes" in message(label_by_folder, paths, ["a b"])
+
+
+def test_class_names_of_earlier_lists_which_had_no_spaces_still_fit():
+    assert label_by_folder(["a b/2.mp4"], ["run", "a_b"]) == [Annotation("a b/2.mp4", 1)]
+    assert [label for _, label in label_by_folder(["a b/1.mp4", "a_b/2.mp4"], ["a b", "a_b"])] == [0, 1]
+    assert "the folder a b is not a_b" in message(label_by_folder, ["a b/1.mp4", "a_b/2.mp4"], ["a_b", "run"])
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "in_val"), [(1, 0.9, 0), (2, 0.9, 1), (3, 0.5, 2), (5, 0.2, 1), (2, 0.2, 0)]
+)
+def test_the_last_video_of_a_class_stays_in_training(count, share, in_val):
+    records = [Record(f"{label}/{n}.mp4", label, None) for label in range(3) for n in range(count)]
+    train, val = split_records(records, share)
+    assert [sum(record.label == label for record in val) for label in range(3)] == [in_val] * 3
+    assert sorted(record.path for record in train + val) == [record.path for record in records]
 
 
 def test_lists_are_written_as_mmaction2_reads_them():

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tpn.data.frames import FrameFolder, count_frames
+from tpn.data.frames import FrameFolder
 from tpn.errors import DataError
 
 
@@ -49,6 +49,19 @@ def test_a_missing_file_is_named_with_the_settings_that_made_its_name(folder):
             assert word in str(caught.value)
 
 
+def test_frames_numbered_from_zero_are_told_by_their_last(folder):
+    (folder / "img_00006.png").rename(folder / "img_00000.png")
+    with pytest.raises(DataError, match=r"img_00006\.png cannot.*begin with img_00000\.png: set data\.start_index=0$"):
+        open_folder(folder).read([0, 5])
+    assert open_folder(folder, start_index=0).read([0, 5])[:, 0, 0, 0].tolist() == [50, 40]
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(folder, said_to_others):
+    (folder / "img_00002.png").chmod(0)
+    said = said_to_others(lambda: open_folder(".").read([0, 1]), folder)
+    assert said == "img_00002.png cannot be read (Permission denied); change its permissions"
+
+
 @pytest.mark.parametrize("content", [b"", b"no image"])
 def test_a_file_that_is_no_image_is_named(folder, content):
     (folder / "img_00002.png").write_bytes(content)
@@ -60,10 +73,3 @@ def test_a_frame_of_another_size_is_named(folder):
     cv2.imwrite(str(folder / "img_00003.png"), np.zeros((8, 6, 3), np.uint8))
     with pytest.raises(DataError, match=r"img_00003\.png is 6x8, its neighbours are 6x4"):
         open_folder(folder).read([0, 2])
-
-
-def test_frames_are_counted_up_to_the_first_that_is_missing(folder):
-    assert count_frames(folder, filename_tmpl="img_{:05}.png", start_index=1) == 6
-    assert count_frames(folder, filename_tmpl="img_{:05}.png", start_index=0) == 0
-    (folder / "img_00004.png").unlink()
-    assert count_frames(folder, filename_tmpl="img_{:05}.png", start_index=1) == 3

@@ -154,6 +154,51 @@ def test_a_split_follows_from_the_names_and_takes_its_share_of_each_class(tool, 
     assert set(lists()[1]) < set(val)
 
 
+def test_own_videos_as_they_are_on_a_disk(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        ".ipynb_checkpoints/1.mp4",
+        "high jump/1.MTS",
+        "high jump/1.mp4",
+        "high jump/a.txt",
+        "run/2.m2ts",
+        "x/",
+    ):
+        path = Path("videos", name)
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.touch()
+    assert tool(SCRIPT, "folders", "videos", "--format", "videos", "--val-share", 0.5).out.splitlines() == [
+        "data/folders/folders_train_list_videos.txt: 2 videos, 2 classes",
+        "data/folders/folders_val_list_videos.txt: 1 videos, 1 classes",
+        "data/folders/labels.txt: 2 classes, numbered by line: 0 high jump, 1 run",
+        "the val list has no video of 1 classes: 1 run",
+        "left out, hidden: .ipynb_checkpoints",
+        "left out, nothing in it: x",
+        "left out, no video to list: 1 .txt (the first is high jump/a.txt)",
+    ]
+    assert Path("data/folders/labels.txt").read_text() == "high jump\nrun\n"
+    assert "run/2.m2ts 1\n" in Path("data/folders/folders_train_list_videos.txt").read_text()
+
+
+def test_a_list_that_fails_leaves_no_class_names(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("frames/run/1").mkdir(parents=True)
+    assert tool(SCRIPT, "folders", "frames").code == 2
+    assert not Path("data/folders/labels.txt").exists()
+
+
+def test_frames_numbered_from_zero_are_told(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(5):
+        path = Path(f"frames/run/1/img_{number:05}.jpg")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    outcome = tool(SCRIPT, "folders", "frames")
+    assert outcome.out.splitlines()[-1] == "the frames are numbered from 0: set data.start_index=0"
+    assert Path("data/folders/folders_train_list_rawframes.txt").read_text() == "run/1 5 0\n"
+
+
 def test_videos_where_folders_of_frames_are_asked_for_are_named_with_the_flag(tool, own_videos):
     outcome = tool(SCRIPT, "folders", "data/mine/videos")
     assert outcome.code == 2

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tpn.check import some_frames
+from tpn.check import paths_of_others, some_frames
 from tpn.data.sprites import write_video
 
 SCRIPT = "analysis/check_videos.py"
@@ -46,7 +46,7 @@ def damaged_videos() -> None:
 def test_sound_videos_are_counted(tool, config):
     recipe = config("videos", "good.mp4 0", "good.mp4 1")
     damaged_videos()
-    Path("invalid-video.txt").write_text("of an earlier check")
+    Path("invalid-video.txt").write_text("data/good.mp4\n")
     assert tool(SCRIPT, recipe) == (0, "Checked 2 videos, none are corrupted/missing\n", "")
     assert not Path("invalid-video.txt").exists()
 
@@ -62,6 +62,32 @@ def test_bad_videos_are_named_counted_and_listed(tool, config):
     assert lines[4:] == ["Checked 5 videos, 4 are corrupted/missing.", "their paths are in new/bad.txt"]
     assert Path("new/bad.txt").read_text().splitlines() == names
     assert all(Path(name).exists() for name in names if "gone" not in name), "nothing is deleted unless asked for"
+
+
+def test_what_an_earlier_check_found_in_another_list_stays(tool, config):
+    recipe = config("videos", "good.mp4 0", "cut.mp4 1", "gone.mp4 0")
+    damaged_videos()
+    assert tool(SCRIPT, recipe).code == 1
+    other = config("videos", "good.mp4 0")
+    outcome = tool(SCRIPT, other)
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == [
+        "Checked 1 videos, none are corrupted/missing",
+        "invalid-video.txt keeps 2 paths of other lists, which were checked earlier",
+    ]
+    assert Path("invalid-video.txt").read_text() == "data/cut.mp4\ndata/gone.mp4\n"
+    tool(SCRIPT, config("videos", "empty.mp4 1", "gone.mp4 0"))
+    assert Path("invalid-video.txt").read_text() == "data/cut.mp4\ndata/empty.mp4\ndata/gone.mp4\n"
+    Path("data/cut.mp4").write_bytes(Path("data/good.mp4").read_bytes())
+    tool(SCRIPT, config("videos", "cut.mp4 1", "good.mp4 0"))
+    assert Path("invalid-video.txt").read_text() == "data/empty.mp4\ndata/gone.mp4\n"
+
+
+def test_an_earlier_checks_file_that_may_not_be_read_is_named(tmp_path, said_to_others):
+    (tmp_path / "bad.txt").touch(mode=0)
+    assert said_to_others(lambda: paths_of_others(Path("bad.txt"), []), tmp_path) == (
+        "bad.txt cannot be read (Permission denied); name another --output-file"
+    )
 
 
 def test_corrupted_videos_are_deleted_on_request_and_named(tool, config):

@@ -13,7 +13,8 @@ from tpn.cli.app import CfgOptions, Flag, Many, app, console
 from tpn.cli.flags import Hidden, warn, warn_without_effect
 from tpn.config.frame_names import frame_name
 from tpn.data.annotations import Format
-from tpn.data.file_lists import DatasetName, Level, Subset
+from tpn.data.file_lists import DatasetName, Subset
+from tpn.data.on_disk import Level
 from tpn.errors import UserError
 
 data = App(name="data", help="Prepare the videos of a data set.")
@@ -46,7 +47,7 @@ def check_videos(
     split
         Which of its lists.
     output_file
-        Receives the path of each bad video; without one, it is removed.
+        Receives the path of each bad video. What it says of other lists stays; once it says nothing, it is removed.
     num_processes
         Videos checked at a time. Default: one per core but one.
     remove_corrupted_videos
@@ -127,6 +128,7 @@ def build_file_list(
         Of that order.
     val_share
         Of folders: put this share of each class into a second list, of the subset val; which videos, the names decide.
+        One video of each class stays in the first.
     """
     from tpn.build_list import run_build_list
 

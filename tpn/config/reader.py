@@ -12,6 +12,7 @@ from tpn.config.hints import nearest
 from tpn.config.recipes import find_recipe
 from tpn.config.section import Section, merge
 from tpn.errors import ConfigError
+from tpn.names import address_problem
 
 MAX_BYTES = 256 * 1024
 MAX_BASES_DEPTH = 10
@@ -155,6 +156,8 @@ def _source(path: Path, wanted_by: str) -> str:
     name = _shown(path)
     try:
         if not path.is_file():
+            if problem := address_problem(path):
+                raise ConfigError(f"{wanted_by}{problem}")
             raise ConfigError(f"{wanted_by}{name} does not exist{_instead(path, is_base=bool(wanted_by))}")
         if {path.suffix, path.resolve().suffix} != {".py"}:
             raise ConfigError(f"{wanted_by}{name} is not a config file: its name must end in .py")

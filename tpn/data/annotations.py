@@ -4,17 +4,19 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
-from tpn.data.paths import kind_of, leads_out, shown
+from tpn.data.paths import is_video_name, kind_of, leads_out, shown
 from tpn.errors import DataError
-from tpn.names import is_utf8
+from tpn.names import address_problem, is_utf8
 
 Format = Literal["rawframes", "videos"]
 LINE: dict[Format, str] = {"rawframes": "folder num_frames label", "videos": "path label"}
 SHOWN_PROBLEMS = 10
 CHECKED_FILES = 66
+MAX_LABELS = 100  # of a line, where several are recognised, and refused
 MAX_BYTES = 1 << 30  # of a list file: some ten million lines
 MAX_FRAMES = 10**7  # of a video: four days at 25 a second
 
@@ -64,7 +66,8 @@ def read_list(
     lines = [(number, line if labelled else f"{line} 0") for number, line in _read_lines(ann_file)]
     if check_files and data_prefix and kind_of(data_prefix) != "folder":
         raise DataError(
-            f"data_prefix {data_prefix} is not a folder; set it to the folder the paths in {ann_file} start from"
+            address_problem(data_prefix)
+            or f"data_prefix {data_prefix} is not a folder; set it to the folder the paths in {ann_file} start from"
         )
     records: list[Record] = []
     numbers: list[int] = []
@@ -77,7 +80,7 @@ def read_list(
             problems.append(f"{ann_file}:{number}: {error}")
     cause = _cause_in_lines(ann_file, [line for _, line in lines], len(problems), format, num_classes)
     if check_files and len(problems) < SHOWN_PROBLEMS:
-        missing = _missing_files(ann_file, numbers, records, format, allowed=int(max_missing * len(records) + 1e-9))
+        missing = _missing_files(ann_file, numbers, records, format, max_missing=max_missing)
         if len(missing) > 1 and not problems and not cause:
             share = f"{len(missing)} of {min(CHECKED_FILES, len(records))}"
             cause = f"{share} files looked for are not there: is data_prefix={str(data_prefix)!r} right?"
@@ -110,6 +113,8 @@ def _read_bytes(ann_file: Path) -> bytes:
         with ann_file.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
+        if problem := address_problem(ann_file):
+            raise DataError(f"{problem} as ann_file") from None
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"the list file {shown(ann_file)} cannot be read ({reason}); correct ann_file") from None
     if len(data) > MAX_BYTES:
@@ -161,6 +166,8 @@ def _parse(line: str, *, data_prefix: str | Path, format: Format, num_classes: i
     if "\0" in line or len(fields) != len(LINE[format].split()):
         raise ValueError(f"expected `{LINE[format]}`, got {shown(repr(line))}")
     name, *numbers = fields
+    if "://" in name and (problem := address_problem(shown(name))):
+        raise ValueError(problem)
     if not is_utf8(name):  # an escape of JSON can say so
         raise ValueError(f"the name {shown(ascii(name))} is not UTF-8 text; rename the file")
     try:
@@ -172,30 +179,55 @@ def _parse(line: str, *, data_prefix: str | Path, format: Format, num_classes: i
         raise ValueError(f"{problem}; correct it or num_classes")
     if frames and not 0 < frames[0] <= MAX_FRAMES:
         raise ValueError(f"{shown(repr(name))} has {shown(frames[0])} frames; extract them or take the line out")
+    if format == "videos" and (others := _other_labels(name)) and kind_of(Path(data_prefix, name)) != "file":
+        told = f"{shown(repr(line))} has {len(others) + 1} labels, a video has one here; leave one of them"
+        raise ValueError(f"{told} (or set data.format=rawframes, if {others[0]} is a number of frames)")
     if data_prefix and leads_out(name, data_prefix):
         raise ValueError(f"{shown(repr(name))} leads out of data_prefix {data_prefix}; correct the wrong one")
     return Record(str(Path(data_prefix, name)), label, frames[0] if frames else None)
 
 
+def _other_labels(name: str) -> list[str]:
+    """Numbers after the name of a video, as in 'a.mp4 1' of the line 'a.mp4 1 2': labels in lists of several."""
+    words = name.rsplit(maxsplit=MAX_LABELS)
+    numbers = list(takewhile(str.isdecimal, reversed(words)))[::-1]
+    return numbers if is_video_name(words[len(words) - len(numbers) - 1]) else []
+
+
+def spread_places(total: int) -> list[int]:
+    """The records that are looked at before any is needed: the first, the last and 64 spread evenly in between."""
+    step = max(1, (total - 1) / (CHECKED_FILES - 1))
+    return sorted({round(i * step) for i in range(min(CHECKED_FILES, total))})
+
+
+def are_too_many(found: int, total: int, *, looked_at: int, max_bad: float) -> bool:
+    """Whether so many bad ones among those looked at are more than the whole list may have, or half of the former."""
+    return found > int(max_bad * total + 1e-9) or 0 < looked_at <= 2 * found
+
+
 def _missing_files(
-    ann_file: Path, numbers: list[int], records: list[Record], format: Format, *, allowed: int
+    ann_file: Path, numbers: list[int], records: list[Record], format: Format, *, max_missing: float
 ) -> list[str]:
     """A problem for each missing file among some spread over the whole list, if they are too many.
 
     Args:
         numbers: the lines of the records.
-        allowed: how many of the whole list may be missing.
+        max_missing: the share of the whole list that may be missing.
     """
-    step = max(1, (len(records) - 1) / (CHECKED_FILES - 1))
-    places = sorted({round(i * step) for i in range(min(CHECKED_FILES, len(records)))})
+    places = spread_places(len(records))
     kind = "folder" if format == "rawframes" else "file"
     missing = [at for at in places if kind_of(records[at].path) != kind]
-    if len(missing) <= allowed and 2 * len(missing) < len(places):
+    if not are_too_many(len(missing), len(records), looked_at=len(places), max_bad=max_missing):
         return []
-    return [
-        f"{ann_file}:{numbers[at]}: there is no {kind} {shown(records[at].path)}; correct data_prefix or the list"
-        for at in missing
-    ]
+    return [f"{ann_file}:{numbers[at]}: {_missing(records[at].path, kind)}" for at in missing]
+
+
+def _missing(path: str, kind: str) -> str:
+    """What is wrong with a path at which there is no such file or folder."""
+    name, _, number = path.rpartition(" ")
+    if number.isdecimal() and kind_of(name.rstrip()) == kind:
+        return f"{shown(name)} is there, but {number} follows it: a video has one label; take the others out"
+    return f"there is no {kind} {shown(path)}; correct data_prefix or the list"
 
 
 def _cause_in_lines(ann_file: Path, lines: list[str], num_problems: int, format: Format, num_classes: int) -> str:
@@ -213,7 +245,10 @@ def _cause_in_lines(ann_file: Path, lines: list[str], num_problems: int, format:
 
 def _other_format(lines: list[str], format: Format) -> str:
     """A hint if the lines look like the other of the two formats."""
-    two_numbers = [bool(re.search(r"\s\d+\s+\d+$", line)) for line in lines[:100]]
+    ends = [line.rsplit(maxsplit=2) for line in lines[:100]]
+    two_numbers = [
+        len(end) == 3 and end[1].isdecimal() and end[2].isdecimal() and not is_video_name(end[0]) for end in ends
+    ]
     if format == "videos" and all(two_numbers):
         return f"The lines look like `{LINE['rawframes']}`: is format 'rawframes' meant?"
     if format == "rawframes" and not any(two_numbers):

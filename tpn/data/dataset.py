@@ -14,6 +14,7 @@ from tpn.data import sampling
 from tpn.data.annotations import Record, read_list
 from tpn.data.decode import VideoFile
 from tpn.data.display import Rotation
+from tpn.data.frame_folders import check_first_frames
 from tpn.data.frames import FrameFolder, Frames
 from tpn.data.transforms import (
     Box,
@@ -292,6 +293,14 @@ def build_dataset(config: Config, split: Split, *, seed: int, labelled: bool = T
         labelled=labelled,
         max_missing=max_bad if data.on_error == "skip" else 0.0,
     )
+    if data.format == "rawframes":
+        check_first_frames(
+            settings.ann_file,
+            records,
+            filename_tmpl=data.filename_tmpl,
+            start_index=data.start_index,
+            max_bad=max_bad if data.on_error == "skip" else 0.0,
+        )
     train, restores = split == "train", config.compat.restores
     return VideoDataset(
         records=records,

@@ -3,24 +3,21 @@
 import csv
 import hashlib
 import json
-import os
-from collections.abc import Callable, Collection, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from tpn.data.annotations import Format, Record, list_problems
+from tpn.data.on_disk import FrameSpan, Level, frame_span
 from tpn.errors import DataError
-from tpn.names import is_utf8
 
 DatasetName = Literal["kinetics400", "kinetics600", "kinetics700", "sthv1", "sthv2", "folders"]
 Subset = Literal["train", "val", "test"]
-Level = Literal[1, 2]
 Rows = list[tuple[int, dict[str, str]]]  # each with the number of its line
 T = TypeVar("T")
 NO_LABEL = -1  # of the videos of a test set whose labels were never published
 VIDEO_COLUMNS = ("youtube_id", "time_start", "time_end")
 OFFICIAL_SUBSET = {"train": "train", "val": "validation", "test": "test"}  # Something-Something's word
-VIDEO_SUFFIXES = {".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".flv", ".mpg", ".mpeg", ".wmv", ".ts", ".3gp"}
 
 
 class Annotation(NamedTuple):
@@ -162,120 +159,118 @@ def read_json(path: Path, kind: type) -> Any:
     return value
 
 
-# -------------------------------------------------------------------------------------------------- what is on the disk
+# ------------------------------------------------------------------------------------------ what of it is on the disk
 
 
-def find_videos(source: Path, *, format: Format, level: Level, by_class: bool) -> dict[str, str]:
-    """The videos or folders of frames under `source`: name, as in `Annotation`, to path from `source`, in order.
+def by_annotated_name(paths: Iterable[str], *, format: Format, by_class: bool) -> dict[str, str]:
+    """Paths of videos under the names that annotations have for them: without suffix, `by_class` with the class.
 
-    Args:
-        level: whether they lie in `source` itself (1) or in folders in it (2).
-        by_class: whether names begin with the folder.
-
-    Raises:
-        DataError: there is no such folder, nothing in it, two videos of one name, or a name that is not UTF-8.
+    Raises DataError for two videos of one name.
     """
-    if not source.is_dir():
-        raise DataError(f"there is no folder {source}; name the folder with the videos or the folders of frames")
     found: dict[str, str] = {}
-    pattern = "*" if level == 1 else "*/*"
-    for path in sorted(source.glob(pattern)):
-        if path.name.startswith(".") or not is_wanted(path, format):
-            continue
-        relative = path.relative_to(source)
-        if not is_utf8(str(relative)):
-            raise DataError(f"{source}: the name {str(relative)!a} is not UTF-8 text, as a list must be; rename it")
-        name = relative.name if format == "rawframes" else relative.stem
-        if by_class and level == 2:
-            name = f"{class_folder(relative.parent.name)}/{name}"
+    for path in map(PurePosixPath, paths):
+        name = path.name if format == "rawframes" else path.stem
+        if by_class and path.parent.name:
+            name = f"{class_folder(path.parent.name)}/{name}"
         if name in found:
-            raise DataError(f"{source}: {found[name]} and {relative} are both called {name}; keep one of them")
-        found[name] = relative.as_posix()
-    if not found:
-        if format == "rawframes" and (video := next(filter(is_video, source.glob(pattern)), None)):
-            raise DataError(f"{video} is a video, no folder of frames: add --format videos to list videos")
-        wanted = "no folder of frames" if format == "rawframes" else f"no video ({' '.join(sorted(VIDEO_SUFFIXES))})"
-        raise DataError(f"{source}: {wanted} at level {level} (1: {source}/x, 2: {source}/class/x); correct the level")
+            raise DataError(f"{found[name]} and {path} are both called {name}; keep one of them")
+        found[name] = str(path)
     return found
 
 
-def is_wanted(path: Path, format: Format) -> bool:
-    return path.is_dir() if format == "rawframes" else is_video(path)
+class Listed(NamedTuple):
+    """The records of a list and, of folders of frames, what each holds, by its path."""
 
-
-def is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    records: list[Record]
+    spans: dict[str, FrameSpan]
 
 
 def list_records(
     annotations: Iterable[Annotation],
-    found: dict[str, str],
+    found: Mapping[str, str],
     source: Path,
     *,
     format: Format,
     rgb_prefix: str,
     progress: Callable[[], None] | None = None,
-) -> list[Record]:
+) -> Listed:
     """The records of the annotated videos that were found, in the order of the annotations.
 
     Args:
-        found: what `find_videos` found under `source`.
+        found: paths from `source` by the names that the annotations have for them.
         rgb_prefix: what the names of frames begin with; the others in a folder (optical flow) are not counted.
         progress: called after each video.
 
     Raises:
-        DataError: folders without a frame of that name, or not one of the videos was found.
+        DataError: folders that may not be read or have no frame of that name, or not one of the videos was found.
     """
     annotations = list(annotations)
-    records, empty = [], []
+    listed, problems = Listed([], {}), []
     for video, label in annotations:
         if (path := found.get(video)) is not None:
-            num_frames = count_prefixed(source / path, rgb_prefix) if format == "rawframes" else None
-            records.append(Record(path, label, num_frames))
-            if num_frames == 0:
-                empty.append(f"{source / path} holds no frame whose name begins with {rgb_prefix!r}")
+            try:
+                num_frames = count_into(listed.spans, source, path, rgb_prefix) if format == "rawframes" else None
+                listed.records.append(Record(path, label, num_frames))
+            except DataError as error:
+                problems.append(str(error))
         if progress is not None:
             progress()
-    if empty:
-        raise DataError(list_problems(empty, "Extract the frames, or say how they are called: --rgb-prefix."))
-    if annotations and not records:
+    if problems:
+        raise DataError(list_problems(problems, "Extract the frames, or say how they are called: --rgb-prefix."))
+    if annotations and not listed.records:
         raise DataError(
             f"{source} holds none of the {len(annotations)} annotated videos: there is {next(iter(found))!r}, they are "
             f"called like {annotations[0].video!r}; correct the folder or --level"
         )
-    return records
+    return listed
+
+
+def count_into(spans: dict[str, FrameSpan], source: Path, path: str, rgb_prefix: str) -> int:
+    """The number of frames in a folder, which is also noted. Raises DataError where there is none."""
+    spans[path] = frame_span(source / path, rgb_prefix)
+    if not spans[path].num_frames:
+        raise DataError(f"{source / path} holds no frame whose name begins with {rgb_prefix!r}")
+    return spans[path].num_frames
 
 
 def split_records(records: Sequence[Record], val_share: float) -> tuple[list[Record], list[Record]]:
     """Records for training and for validation: of each class this share, rounded, for the latter, both in list order.
 
-    Which ones follows from the names alone (their hashes), so the same videos give the same split.
+    Which ones follows from the names alone (their hashes), so the same videos give the same split. The last video of a
+    class stays in training.
     """
     val: set[Record] = set()
     for label in {record.label for record in records}:
         ours = [record for record in records if record.label == label]
         ours.sort(key=lambda record: hashlib.sha256(record.path.encode()).digest())
-        val.update(ours[: int(val_share * len(ours) + 0.5)])
+        val.update(ours[: min(int(val_share * len(ours) + 0.5), len(ours) - 1)])
     return [record for record in records if record not in val], [record for record in records if record in val]
 
 
-def count_prefixed(folder: Path, prefix: str) -> int:
-    with os.scandir(folder) as entries:
-        return sum(entry.name.startswith(prefix) for entry in entries)
+def label_by_folder(paths: Iterable[str], class_names: Sequence[str]) -> list[Annotation]:
+    """Videos in folders of their classes: label i is class_names[i]. Raises DataError for a folder of no class.
 
-
-def label_by_folder(found: dict[str, str], class_names: Sequence[str]) -> list[Annotation]:
-    """Videos in folders of their classes: label i is class_names[i]. Raises DataError for a folder of no class."""
-    class_ids = {class_folder(name): index for index, name in enumerate(class_names)}
-    folders = [(video, video.split("/")[0]) for video in found]
-    if strangers := sorted({folder for _, folder in folders if folder not in class_ids}):
+    A class may be called as Kinetics' are, `high_jump`, where its folder is `high jump`.
+    """
+    folders = {path: path.split("/")[0] for path in paths}
+    class_ids = {folder: class_id(folder, class_names) for folder in sorted(set(folders.values()))}
+    if strangers := [folder for folder, label in class_ids.items() if label is None]:
         raise DataError(f"the folder {strangers[0]} is none of the {len(class_names)} classes")
-    return [Annotation(video, class_ids[folder]) for video, folder in folders]
+    if twins := [folder for folder in class_ids if folder not in class_names and class_folder(folder) in class_ids]:
+        raise DataError(
+            f"the folder {twins[0]} is not {class_folder(twins[0])}, and none of the {len(class_names)} classes"
+        )
+    return [Annotation(path, label) for path, folder in folders.items() if (label := class_ids[folder]) is not None]
 
 
-def class_names_of(found: dict[str, str]) -> list[str]:
+def class_id(folder: str, class_names: Sequence[str]) -> int | None:
+    """The label of a class folder; None where it is no class."""
+    return next((class_names.index(name) for name in (folder, class_folder(folder)) if name in class_names), None)
+
+
+def class_names_of(paths: Iterable[str]) -> list[str]:
     """The class folders in alphabetical order."""
-    return sorted({video.split("/")[0] for video in found})
+    return sorted({path.split("/")[0] for path in paths})
 
 
 # ---------------------------------------------------------------------------------------------------------- the list

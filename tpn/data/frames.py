@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from tpn.data.frame_folders import frame_numbers, start_fix
 from tpn.data.paths import kind_of
 from tpn.errors import DataError
 
@@ -95,13 +95,12 @@ class FrameFolder:
         file = self._file(index)
         try:
             data = np.fromfile(file, dtype=np.uint8) if kind_of(file) == "file" else None  # a pipe never answers
+        except PermissionError as error:
+            raise DataError(f"{file} cannot be read ({error.strerror}); change its permissions") from None
         except OSError:
             data = None
         if data is None:
-            raise DataError(
-                f"{file} cannot be read: the list file gives its folder {self.num_frames} frames, named "
-                f"filename_tmpl={self.filename_tmpl!r} from start_index={self.start_index} on; correct the wrong one"
-            )
+            raise self._missing(file)
         try:
             image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
         except cv2.error:  # it has more pixels than `tpn` has told OpenCV to accept
@@ -110,13 +109,18 @@ class FrameFolder:
             raise DataError(f"{file} is not an image that can be decoded; extract the frames of this video again")
         return image
 
+    def _missing(self, file: Path) -> DataError:
+        """The error of a file that cannot be read: it names the settings that made its name, and a better one."""
+        try:
+            numbers = frame_numbers(self.path, self.filename_tmpl)
+        except DataError as error:
+            return error
+        fix = start_fix(numbers, self.num_frames, self.filename_tmpl, self.start_index) or "correct the wrong one"
+        return DataError(
+            f"{file} cannot be read: the list file gives its folder {self.num_frames} frames, named "
+            f"filename_tmpl={self.filename_tmpl!r} from start_index={self.start_index} on; {fix}"
+        )
+
 
 def _size(image: np.ndarray) -> str:
     return f"{image.shape[1]}x{image.shape[0]}"
-
-
-def count_frames(path: str | Path, *, filename_tmpl: str, start_index: int) -> int:
-    """How many frames a folder has, counted from `start_index` up to the first that is missing."""
-    names = {file.name for file in Path(path).iterdir()}
-    numbers = range(start_index, start_index + len(names))
-    return sum(1 for _ in itertools.takewhile(lambda number: filename_tmpl.format(number) in names, numbers))

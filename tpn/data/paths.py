@@ -6,6 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 SHOWN_CHARACTERS = 200
+# Of the containers that FFmpeg reads, with the names that cameras and recorders give them.
+VIDEO_SUFFIXES = {
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mj2", ".ismv", ".insv", ".360", ".lrv",
+    ".mkv", ".webm", ".mk3d", ".avi", ".divx", ".flv", ".wmv", ".asf", ".ogv", ".ogm", ".rm", ".rmvb", ".mxf", ".wtv",
+    ".ts", ".mts", ".m2ts", ".m2t", ".tp", ".trp", ".tod", ".mpg", ".mpeg", ".mpe", ".m2p", ".vob", ".mod", ".vro",
+    ".mpv", ".m1v", ".m2v", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".obu", ".ivf", ".nut", ".dv", ".dif",
+    ".mjpeg", ".mjpg", ".y4m", ".gif", ".apng",
+}  # fmt: skip
 
 
 def kind_of(path: str | Path) -> Literal["file", "folder", "pipe or device"] | None:
@@ -29,3 +37,8 @@ def shown(value: object) -> str:
     """The text of a value; of a long one its beginning."""
     text = str(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}… ({len(text):,} characters)"
+
+
+def is_video_name(name: str) -> bool:
+    """Whether a file is a video by its suffix, whatever its case."""
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES

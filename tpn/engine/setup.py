@@ -23,6 +23,7 @@ from tpn.engine.distributed import World, data_parallel, maxima, shared
 from tpn.engine.folder import RunFolder, held_folder
 from tpn.engine.log import RunLog, environment_info
 from tpn.engine.optim import build_optimizer, scaled_lr
+from tpn.engine.remarks import training_remarks
 from tpn.engine.results import write_atomically
 from tpn.engine.stop import StopSignals
 from tpn.errors import ConfigError, DataError
@@ -118,6 +119,7 @@ def start_run(
         train_set = build_dataset(config, "train", seed=state.seed)
         val_set = build_dataset(config, "val", seed=state.seed) if validate else None
         remarks += [*told, *check_list(state, config.data.train.ann_file, resumed)]
+        remarks += training_remarks(config, train_set) if world.is_main else []
         bad_file = work_dir / "bad_videos.txt" if world.is_main else None
         bad = BadVideos(config, "train", train_set.records, file=bad_file)
         loader = build_loader(config, train_set, bad, seed=state.seed, world=world)

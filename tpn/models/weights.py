@@ -17,6 +17,7 @@ from tpn.errors import CheckpointError
 from tpn.models.claims import ZIP, check_claims, check_sizes
 from tpn.models.layers import SpatialConv, TemporalConv
 from tpn.models.seal import check_seal, unreadable
+from tpn.names import address_problem
 from tpn.safe_pickle import STAND_INS
 
 IMAGENET_FILES = {50: "resnet50-0676ba61.pth", 101: "resnet101-63fe2227.pth"}  # torchvision's V1 weights, as published
@@ -168,6 +169,8 @@ def check_file(path: Path) -> None:
         if path.is_dir():
             raise CheckpointError(f"{path}: is a folder; give the checkpoint file{newest_in(path)}")
         if not path.is_file():
+            if problem := address_problem(path):
+                raise CheckpointError(f"{problem}; no checkpoint is downloaded here")
             known = [file.name for file in path.parent.glob("*") if file.suffix in SUFFIXES]
             raise CheckpointError(f"{path}: there is no such checkpoint file{did_you_mean(path.name, known)}")
         path.open("rb").close()
