@@ -8,12 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from av.container import InputContainer
-from av.packet import Packet
-from av.video.stream import VideoStream
-
-from tpn.errors import DataError
-
 SEGMENT = b"\x18\x53\x80\x67"  # Matroska's element that holds all others but the header before it
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 HEAD = 1 << 16  # bytes in which a header is looked for
@@ -96,21 +90,3 @@ READERS: dict[str, Callable[[BinaryIO], int | None]] = {
     "flv": flv_size,
     "asf": asf_size,
 }
-
-
-def check_whole(
-    path: str, container: InputContainer, stream: VideoStream, *, num_packets: int, last: Packet | None
-) -> None:
-    """Raise DataError for a file that is shorter than it says, unless all the frames it promises are there.
-
-    Args:
-        num_packets, last: of the stream, as they were read to the end of the file.
-    """
-    name, frames = container.format.name.split(",")[0], stream.frames
-    if last is not None and last.is_corrupt:
-        promised = f" of {frames}" if frames else ""
-        raise DataError(f"{path} is cut off after {num_packets - 1}{promised} frames; copy it again")
-    promised, present = promised_size(path, name) or 0, Path(path).stat().st_size
-    has_all = frames <= num_packets if frames else name == "avi"  # 0 in AVI: it was never finished
-    if present < promised and not has_all:
-        raise DataError(f"{path} is cut off: it has {present:,} of {promised:,} bytes; copy it again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from fractions import Fraction
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from tpn.data.display import UPRIGHT, Rotation, turn_of
+from tpn.data.display import UPRIGHT, Rotation, Turn, turn_of
 from tpn.data.frames import MAX_PIXELS, stack
 from tpn.data.packet_source import PacketSource
 from tpn.data.packets import Doubt, Groups, Order
@@ -45,6 +46,8 @@ class VideoFile:
     def __init__(self, path: str | Path, *, rotation: Rotation = "apply") -> None:
         self.path = str(path)
         self.rotation = rotation
+        self.turn: Turn | None = UPRIGHT
+        """How the file asks to turn the frame read last; None: by an angle that is no quarter turn."""
         self._reformatter = VideoReformatter()
         self._kept: list[VideoFrame] = []
         self._source = PacketSource(self.path)
@@ -70,6 +73,16 @@ class VideoFile:
     def frame_rate(self) -> float:
         """Frames per second, on average; 0 where the file does not say."""
         return float(self._source.stream.average_rate or 0)
+
+    @property
+    def remark(self) -> str:
+        """What of the file may be missing, by its own header; '' for nothing."""
+        return self._source.remark
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel by its height; 1 where the file does not say. Frames are given as stored all the same."""
+        return Fraction(self._source.stream.sample_aspect_ratio or 1)
 
     def close(self) -> None:
         """Release the file, its decoder and the frames kept."""
@@ -157,8 +170,8 @@ class VideoFile:
     def _shown(self, frame: VideoFrame) -> np.ndarray:
         """A frame as (H, W, 3) uint8 RGB, turned as the file asks."""
         image = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        turn = turn_of(frame) if self.rotation == "apply" else UPRIGHT
-        return image if turn in (None, UPRIGHT) else turn(image)
+        self.turn = turn_of(frame)
+        return self.turn(image) if self.turn and self.rotation == "apply" else image
 
     def _decode_near(self, order: Order, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Decode from the keyframes before the wanted frames; leave out what no other frame refers to."""

@@ -21,6 +21,8 @@ class Turn(NamedTuple):
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) as stored -> as shown, (W, H, 3) where transposed."""
+        if self == UPRIGHT:
+            return image
         if self.transposed:
             image = cv2.transpose(image)
         if self.left_to_right or self.top_to_bottom:

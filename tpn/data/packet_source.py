@@ -13,11 +13,11 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from tpn.data.containers import check_whole
 from tpn.data.nal_units import NalUnits
 from tpn.data.opening import open_video
 from tpn.data.packets import REORDERED, Doubt, PacketIndex, Span
 from tpn.data.pictures import LOOKS, Look
+from tpn.data.wholeness import check_whole, refuse_zeros
 from tpn.errors import DataError
 
 KEPT_BYTES = 1 << 25  # of packets: a clip of seconds is kept whole; of a longer video those needed are read again
@@ -43,6 +43,8 @@ class PacketSource:
         self.path = path
         self.container, self.stream = open_video(path)
         self._is_packed = False
+        self.remark = ""
+        """What of the file may be missing, by its header; '' for nothing."""
         try:
             self.index, self._kept, self._identities = self._take_in(self._demux())
             if self.codec.name == "mpeg4" and self.index.is_unclear:
@@ -111,8 +113,12 @@ class PacketSource:
                 if kept is not None:
                     kept.append(packet)
         except FFmpegError as error:
+            refuse_zeros(self.path)
             raise DataError(f"{self.path} cannot be read to its end ({error.strerror}); replace the file") from None
-        check_whole(self.path, self.container, self.stream, num_packets=len(index), last=last)
+        times = [time for pts, dts, _ in identities if (time := dts if pts is None else pts) is not None]
+        self.remark = check_whole(
+            self.path, self.container, self.stream, num_packets=len(index), times=times, last=last
+        )
         for position, packet in enumerate(kept or []):
             numbered(packet, position)
         return index, kept, identities

@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from typing import TypeVar
 
 import cv2
 
 from tpn.data.annotations import Record
 
+T = TypeVar("T")
 
-def in_processes(
-    work: Callable[[Record], str | None], records: Sequence[Record], *, processes: int
-) -> Iterator[str | None]:
-    """work(record) of each record, in order: None, or its problem; what kills a process counts as one, too."""
+
+def in_processes(work: Callable[[Record], T], records: Sequence[Record], *, processes: int) -> Iterator[T | str]:
+    """work(record) of each record, in order; of one that kills its process, a sentence that says so."""
     done = 0
     while done < len(records):
         pool = start_pool(processes)
@@ -35,7 +36,7 @@ def in_processes(
             pool.shutdown(cancel_futures=True)
 
 
-def alone(work: Callable[[Record], str | None], record: Record) -> str | None:
+def alone(work: Callable[[Record], T], record: Record) -> T | str:
     """work(record) in a process of its own."""
     with start_pool(1) as pool:
         try:

@@ -7,7 +7,9 @@ from pathlib import Path
 from tpn.config import Config
 from tpn.data.dataset import VideoDataset
 from tpn.data.frame_folders import unused_first_frames
+from tpn.data.marks import marks_remark
 from tpn.data.paths import kind_of
+from tpn.data.workers import usable_workers
 
 WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")  # of 'turn_left', 'turn left' and 'turnLeft'
 SIDES = {"left", "right", "leftward", "rightward", "leftwards", "rightwards", "lefthand", "righthand"}
@@ -19,7 +21,18 @@ SHOWN_CLASSES = 5
 
 def training_remarks(config: Config, train_set: VideoDataset) -> list[str]:
     """What the log of a training begins with."""
-    return [remark for remark in (frames_remark(train_set), mirror_remark(config, train_set.flip_label_map)) if remark]
+    return [*data_remarks(config, train_set), *filter(None, [mirror_remark(config, train_set.flip_label_map)])]
+
+
+def data_remarks(config: Config, dataset: VideoDataset) -> list[str]:
+    """What training and test say of the videos or folders of their list."""
+    marks = marks_remark(
+        dataset.records,
+        rotation=config.data.rotation,
+        read_timeout=config.data.read_timeout,
+        processes=usable_workers(config.data.workers_per_gpu) or 1,
+    )
+    return [remark for remark in (frames_remark(dataset), marks) if remark]
 
 
 def frames_remark(dataset: VideoDataset) -> str:

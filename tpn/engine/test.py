@@ -18,7 +18,7 @@ from tpn.engine.bad_videos import BadVideos
 from tpn.engine.distributed import World, shared
 from tpn.engine.evaluate import load_scorer, score_dataset
 from tpn.engine.progress import print_line
-from tpn.engine.remarks import frames_remark
+from tpn.engine.remarks import data_remarks
 from tpn.engine.results import check_results_path, write_meta, write_results
 from tpn.engine.setup import Run
 from tpn.metrics import Metric, evaluate_scores, metric_lines
@@ -48,7 +48,7 @@ def test(
         check_results_path(out)
     dataset = build_dataset(config, "test", seed=0)
     scorer = load_scorer(config, checkpoint, world.device, compile=compile)
-    if world.is_main and (remark := frames_remark(dataset)):
+    for remark in data_remarks(config, dataset) if world.is_main else []:
         print_line(remark, console)
     bad = BadVideos(config, "test", dataset.records)
     scores = score_dataset(

@@ -1,0 +1,73 @@
+"""What videos ask of those who show them, counted: pictures to be turned, pixels that are not square."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from tpn.data.annotations import CHECKED_FILES, Record
+from tpn.data.decode import VideoFile
+from tpn.data.display import UPRIGHT, Rotation
+from tpn.data.processes import in_processes
+from tpn.data.workers import within
+from tpn.errors import DataError
+
+
+class Marks(NamedTuple):
+    """Of one video."""
+
+    turned: bool = False
+    """By quarter turns or mirrorings."""
+    askew: bool = False
+    """By another angle, which is not applied."""
+    stretched: bool = False
+    """Its pixels are not square, which is not applied either."""
+
+
+def marks_of(video: VideoFile) -> Marks:
+    """Of a video of which a frame has been read."""
+    return Marks(
+        turned=video.turn not in (UPRIGHT, None),
+        askew=video.turn is None,
+        stretched=video.pixel_aspect != 1,
+    )
+
+
+def describe_marks(marks: Iterable[Marks], rotation: Rotation) -> str:
+    """How many videos have which marks, and what becomes of them; '' where none has any."""
+    found = list(marks)
+    turned, askew, stretched = (sum(column) for column in zip(*found, strict=True)) if found else (0, 0, 0)
+    done = "done" if rotation == "apply" else "not done"
+    parts = {
+        f"{turned} with a mark to turn them ({done}: data.rotation={rotation!r})": turned,
+        f"{askew} with a mark to turn them by another angle than a quarter turn (not done)": askew,
+        f"{stretched} with pixels that are not square (read as stored, as in the reference)": stretched,
+    }
+    return ", ".join(part for part, count in parts.items() if count)
+
+
+def marks_remark(records: Sequence[Record], *, rotation: Rotation, read_timeout: float | None, processes: int) -> str:
+    """What some videos of a list, spread over it, ask for; '' where none asks for anything. Bad ones do not count."""
+    places = np.unique(np.linspace(0, len(records) - 1, min(CHECKED_FILES, len(records))).round().astype(int))
+    sample = [records[place] for place in places if records[place].num_frames is None]
+    look = partial(look_at, read_timeout=read_timeout)
+    found = [marks for marks in in_processes(look, sample, processes=processes) if isinstance(marks, Marks)]
+    text = describe_marks(found, rotation)
+    return f"of {len(found)} videos looked at, {text}" if text else ""
+
+
+def look_at(record: Record, *, read_timeout: float | None) -> Marks | None:
+    """The marks of a video; None of one that cannot be read."""
+    try:
+        return within(read_timeout, partial(read_marks, record.path), record.path)
+    except DataError:
+        return None
+
+
+def read_marks(path: str) -> Marks:
+    with VideoFile(path) as video:
+        video.read([0])
+        return marks_of(video)
