@@ -3,14 +3,18 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
 
 from tpn.config import Config
+from tpn.config.settings import Data
 from tpn.data.annotations import Record, read_list
 from tpn.data.dataset import Split, open_record
+from tpn.data.decode import VideoFile
 from tpn.data.frame_folders import check_frames, unused_first_frames
+from tpn.data.marks import Marks, describe_marks, marks_of
 from tpn.data.paths import kind_of
 from tpn.data.processes import in_processes
 from tpn.data.workers import within
@@ -19,14 +23,33 @@ from tpn.engine.results import make_folder_of, write_atomically
 from tpn.errors import DataError, UserError
 
 
+class Finding(NamedTuple):
+    """What there is to say of a video or a folder of frames."""
+
+    problem: str | None = None
+    """What is wrong with it, in one sentence that names it; None if nothing is."""
+    remark: str = ""
+    """What may be: its header promises more than there is."""
+    marks: Marks | None = None
+    """What a video asks of those who show it."""
+
+
 def run_check(
-    config: Config, split: Split, *, output_file: Path, processes: int, remove: bool, console: Console
+    config: Config,
+    split: Split,
+    *,
+    output_file: Path,
+    processes: int,
+    full: bool = False,
+    remove: bool,
+    console: Console,
 ) -> list[str]:
     """Check the videos of a list, name the bad ones with the reason, write their paths to `output_file`.
 
     What is in that file about videos of other lists stays, so that the splits of a data set may share it.
 
     Args:
+        full: decode every frame, not five.
         remove: delete the bad video files.
     Returns:
         the paths of the bad ones.
@@ -49,17 +72,15 @@ def run_check(
     if remark := unused_first_frames(records, filename_tmpl=data.filename_tmpl, start_index=data.start_index):
         print_line(remark, console)
     bad: list[str] = []
+    marks: list[Marks] = []
     with ProgressBar(len(records), console=console, description="check", unit="video") as bar:
-        for record, problem in check_records(
-            records,
-            filename_tmpl=data.filename_tmpl,
-            start_index=data.start_index,
-            read_timeout=data.read_timeout,
-            processes=processes,
-        ):
-            if problem is not None:
+        for record, finding in check_records(records, data, full=full, processes=processes):
+            if finding.problem is not None:
                 bad.append(record.path)
-                print_line(problem, console)
+            if finding.marks is not None:
+                marks.append(finding.marks)
+            for line in filter(None, (finding.problem, finding.remark)):
+                print_line(line, console)
             bar.advance()
     if bad or others:
         write_atomically(output_file, "".join(f"{path}\n" for path in [*others, *bad]).encode(errors="surrogateescape"))
@@ -69,6 +90,8 @@ def run_check(
     print_line(f"Checked {len(records)} videos, {result}", console)
     if bad:
         print_line(f"their paths are in {output_file}", console)
+    if text := describe_marks(marks, data.rotation):
+        print_line(f"Of the {len(marks)} others: {text}" if bad else f"Of them: {text}", console)
     if others:
         print_line(f"{output_file} keeps {len(others)} paths of other lists, which were checked earlier", console)
     if bad and remove:
@@ -102,41 +125,44 @@ def delete(paths: Sequence[str], console: Console) -> None:
 
 
 def check_records(
-    records: Sequence[Record],
-    *,
-    filename_tmpl: str,
-    start_index: int,
-    read_timeout: float | None,
-    processes: int,
-) -> Iterator[tuple[Record, str | None]]:
-    """Each record and what is wrong with it, None where nothing is, in the order of the list.
+    records: Sequence[Record], data: Data, *, full: bool, processes: int
+) -> Iterator[tuple[Record, Finding]]:
+    """Each record and what there is to say of it, in the order of the list.
 
-    Of a video the first, the last and three random frames are decoded; of a folder of frames the missing files are
-    named, too. A video that makes its process crash, or takes more than `read_timeout` seconds, is found out and does
-    not stop the others.
+    Of a video the first, the last and three random frames are decoded, or all; of a folder of frames the missing files
+    are named, too. A video that makes its process crash, or takes more than `data.read_timeout` seconds, is found out
+    and does not stop the others.
     """
-    check = partial(find_problem, filename_tmpl=filename_tmpl, start_index=start_index, read_timeout=read_timeout)
-    return zip(records, in_processes(check, records, processes=processes), strict=True)
+    for record, found in zip(
+        records, in_processes(partial(examine, data=data, full=full), records, processes=processes), strict=True
+    ):
+        yield record, Finding(problem=found) if isinstance(found, str) else found
 
 
-def find_problem(
-    record: Record, *, filename_tmpl: str, start_index: int, read_timeout: float | None = None
-) -> str | None:
-    """What is wrong with a video or a folder of frames, in one sentence that names it; None if nothing is."""
-    read = partial(read_some, record, filename_tmpl=filename_tmpl, start_index=start_index)
+def examine(record: Record, *, data: Data, full: bool) -> Finding:
+    """Decode some frames of a video or a folder, or all, and say what there is to say."""
     try:
-        within(read_timeout, read, record.path)
+        return within(None if full else data.read_timeout, partial(read, record, data, full=full), record.path)
     except DataError as error:
-        return str(error)
-    return None
+        return Finding(problem=str(error))
 
 
-def read_some(record: Record, *, filename_tmpl: str, start_index: int) -> None:
-    """Decode some frames of a video or a folder; raises DataError where it is missing or damaged."""
+def read(record: Record, data: Data, *, full: bool) -> Finding:
+    """As `examine`, but DataError is raised where something is wrong."""
     if record.num_frames is not None:
-        check_frames(record.path, num_frames=record.num_frames, filename_tmpl=filename_tmpl, start_index=start_index)
-    with open_record(record, filename_tmpl=filename_tmpl, start_index=start_index) as video:
-        video.read(some_frames(len(video)))
+        check_frames(
+            record.path,
+            num_frames=record.num_frames,
+            filename_tmpl=data.filename_tmpl,
+            start_index=data.start_index,
+        )
+    with open_record(record, filename_tmpl=data.filename_tmpl, start_index=data.start_index) as video:
+        for _ in video.each(list(range(len(video))) if full else some_frames(len(video))):
+            pass
+        if not isinstance(video, VideoFile):
+            return Finding()
+        remark = f"{record.path}: {video.remark}; copy it again if it should have them" if video.remark else ""
+        return Finding(remark=remark, marks=marks_of(video))
 
 
 def some_frames(num_frames: int) -> list[int]:

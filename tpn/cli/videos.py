@@ -29,6 +29,7 @@ def check_videos(
     split: Subset = "train",
     output_file: Path = Path("invalid-video.txt"),
     num_processes: PositiveInt | None = None,
+    full: Flag = False,
     remove_corrupted_videos: Flag = False,
     cfg_options: CfgOptions = [],  # noqa: B006 (read only)
     decoder: Annotated[Literal["decord", "opencv", "pyav"] | None, Hidden] = None,
@@ -50,6 +51,8 @@ def check_videos(
         Receives the path of each bad video. What it says of other lists stays; once it says nothing, it is removed.
     num_processes
         Videos checked at a time. Default: one per core but one.
+    full
+        Decode every frame: finds damage in the middle, and takes as long as the videos take to decode.
     remove_corrupted_videos
         Delete the bad video files, without asking; each is named.
     cfg_options
@@ -69,6 +72,7 @@ def check_videos(
         split,
         output_file=output_file,
         processes=num_processes or max(1, (os.cpu_count() or 1) - 1),
+        full=full,
         remove=remove_corrupted_videos,
         console=console(),
     )

@@ -1,0 +1,110 @@
+"""Videos that ask to be turned are turned, as ffmpeg turns them; their pixels stay as they were."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from tpn.data.annotations import Record
+from tpn.data.decode import VideoFile
+from tpn.data.display import UPRIGHT, Turn
+from tpn.data.marks import Marks, marks_remark
+
+ONE = 1 << 16
+SIDEWAYS = {"width": 64, "height": 48, "num_frames": 6}
+# (a, b, c, d) of a display matrix that shows the point (p, q) at (a p + c q, b p + d q), p to the right and q down; and
+# the same by NumPy on a picture of rows.
+MATRICES = {
+    "upright": ((1, 0, 0, 1), lambda image: image),
+    "clockwise": ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+    "half a turn": ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+    "counterclockwise": ((0, -1, 1, 0), np.rot90),
+    "mirrored": ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+    "upside down": ((1, 0, 0, -1), lambda image: image[::-1]),
+    "transposed": ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+    "transposed the other way": ((0, -1, -1, 0), lambda image: np.rot90(image, 2).swapaxes(0, 1)),
+}
+# By ffmpeg 5.1. OpenCV 5.0, decord 0.6.0 and torchcodec 0.13 agree on the first two, and turn the third without
+# mirroring it: they read an angle from the matrix, which has none for a mirror.
+REAL = {
+    "rotated.mp4": "counterclockwise",
+    "rotated_hdr.mov": "clockwise",
+    "rotated_and_mirrored.mp4": "transposed",
+}
+
+
+@pytest.fixture
+def marked(make_video, tmp_path):
+    """marked(a, b, c, d, suffix) is a video with this display matrix."""
+
+    def make(a: float, b: float, c: float, d: float, suffix: str = "mp4"):
+        source = make_video("to_be_turned.mp4", **SIDEWAYS)
+        path = tmp_path / f"turned.{suffix}"
+        with av.open(str(source)) as old, av.open(str(path), "w") as new:
+            stream = new.add_stream_from_template(old.streams.video[0])
+            matrix = [round(each * ONE) for each in (a, b, 0, c, d, 0, 0, 0)]
+            stream.set_display_matrix([*matrix, 1 << 30])
+            for packet in old.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    new.mux(packet)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+@pytest.mark.parametrize("name", MATRICES)
+def test_frames_are_turned_and_mirrored(marked, name, suffix):
+    matrix, turn = MATRICES[name]
+    path = marked(*matrix, suffix)
+    with VideoFile(path, rotation="ignore") as video:
+        stored = video.read([1, 4])
+    with VideoFile(path) as video:
+        shown = video.read([1, 4])
+    np.testing.assert_array_equal(shown, [turn(image) for image in stored])
+    assert stored.shape == (2, 48, 64, 3)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_are_turned_as_others_turn_them(shared, name):
+    path = shared / "videos/real" / name
+    _, turn = MATRICES[REAL[name]]
+    with VideoFile(path, rotation="ignore") as video:
+        stored = video.read([0, 7])
+    with VideoFile(path) as video:
+        np.testing.assert_array_equal(video.read([0, 7]), [turn(image) for image in stored])
+
+
+def test_another_angle_is_not_applied_but_noticed(marked):
+    with VideoFile(marked(0.8, 0.6, -0.6, 0.8)) as video:
+        assert video.read([0]).shape == (1, 48, 64, 3)
+        assert video.turn is None
+
+
+def test_a_degree_off_is_a_quarter_turn_still(marked):
+    with VideoFile(marked(0.01, 1, -1, 0.01)) as video:
+        assert video.read([0]).shape == (1, 64, 48, 3)
+        assert video.turn == Turn(True, True, False)
+
+
+def test_pixels_that_are_not_square_are_noticed_and_stay(encode_frames, tmp_path):
+    frames = np.random.default_rng(0).integers(256, size=(3, 48, 64, 3), dtype=np.uint8)
+    path = encode_frames(tmp_path / "wide.mp4", frames, options={"x264-params": "sar=4/3"})
+    with VideoFile(path) as video:
+        assert video.read([0]).shape == (1, 48, 64, 3)
+        assert video.pixel_aspect == Fraction(4, 3)
+        assert video.turn == UPRIGHT
+
+
+def test_what_videos_ask_for_is_counted_and_bad_ones_are_not(marked, make_video, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    paths = [marked(0, 1, -1, 0), make_video("to_be_turned.mp4", **SIDEWAYS), broken]
+    records = [Record(str(path), 0, None) for path in paths]
+    assert marks_remark(records, rotation="apply", read_timeout=60, processes=2) == (
+        "of 2 videos looked at, 1 with a mark to turn them (done: data.rotation='apply')"
+    )
+    assert marks_remark(records[1:], rotation="apply", read_timeout=60, processes=1) == ""
+    assert Marks() == (False, False, False)
