@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tpn.engine.folder import Place, RunFolder
+from tpn.models.seal import seal
+
 
 @pytest.fixture
 def used(trained, tmp_path) -> Path:
@@ -110,3 +113,34 @@ def test_a_run_that_cannot_begin_moves_nothing(used, tpn, recipe):
     outcome = tpn("train", recipe, "--work-dir", used, "--cfg-options", "data.train.ann_file=missing.txt")
     assert outcome.code == 2
     assert contents(used) == before
+
+
+@pytest.mark.parametrize("keep", range(1, 9))
+def test_as_many_checkpoints_stay_as_are_to_be_kept(keep, tmp_path):
+    """After each of seven epochs, and of seven checkpoints within epochs; those of another run do not count."""
+    folder = RunFolder(tmp_path)
+    run = folder.begin()
+    written(tmp_path / "epoch_100.pth", Place(100, 0, 100, "another"))
+    for epoch in range(1, 8):
+        for kind, place in (("step", Place(epoch - 1, 5, epoch, run)), ("epoch", Place(epoch, 0, epoch, run))):
+            path = written(tmp_path / f"{kind}_{epoch}.pth", place)
+            removed = folder.prune(keep_steps=keep, keep_epochs=keep, newest=path)
+            assert removed == ([f"{kind}_{epoch - keep}.pth"] if epoch > keep else [])
+        for kind in ("step", "epoch"):
+            kept = {f"{kind}_{number}.pth" for number in range(max(1, epoch - keep + 1), epoch + 1)}
+            assert {path.name for path in tmp_path.glob(f"{kind}_?.pth")} == kept
+    assert (tmp_path / "epoch_100.pth").exists()
+
+
+def test_the_checkpoint_just_written_stays(tmp_path):
+    folder = RunFolder(tmp_path)
+    path = written(tmp_path / "step_3.pth", Place(1, 0, 3, folder.begin()))
+    assert folder.prune(keep_steps=0, keep_epochs=None, newest=path) == []
+    assert folder.prune(keep_steps=0, keep_epochs=None, newest=tmp_path / "epoch_1.pth") == ["step_3.pth"]
+
+
+def written(path: Path, place: Place) -> Path:
+    with path.open("w+b") as file:
+        file.write(b"weights")
+        seal(file, str(place))
+    return path

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tpn.config.settings import CheckpointConfig
-from tpn.engine.folder import Place
+from tpn.engine.folder import Place, read_place
 from tpn.errors import CheckpointError, UserError
 from tpn.models.recognizer import Recognizer
 from tpn.models.seal import seal
@@ -170,9 +170,40 @@ def resume(state: TrainState, path: Path) -> str | None:
     state.autoscale_lr |= bool(meta.get("autoscale_lr"))
     if meta.get("seed") is not None:
         state.seed = meta["seed"]
-    state.hook_msgs = dict(meta.get("hook_msgs") or {})
+    state.hook_msgs = dict(meta.get("hook_msgs") or {}) | {"last_ckpt": str(path)}
     settings = meta.get("config")
     return settings if "tpn_version" in meta and isinstance(settings, str) else None
+
+
+def find_best(state: TrainState, resumed: Path) -> list[str]:
+    """Have the state name a best checkpoint that is there, since the one it names may have been moved, or beaten since.
+
+    Args:
+        resumed: the checkpoint that the state is from.
+    Returns:
+        a remark where another file is the best one now, or none is.
+    """
+    named = state.hook_msgs.get("best_ckpt")
+    here = (
+        next((path for path in (resumed.parent / Path(named).name, Path(named)) if path.is_file()), None)
+        if named
+        else None
+    )
+    if named is None or here is not None:
+        state.hook_msgs |= {} if here is None else {"best_ckpt": str(here)}
+        return []
+    run = read_place(resumed)
+    places = [(place, path) for path in resumed.parent.glob("best_*.pth") if (place := read_place(path))]
+    beaten_by = [(place, path) for place, path in places if run and place.run == run.run and place.epoch <= run.epoch]
+    if not beaten_by:
+        del state.hook_msgs["best_ckpt"], state.hook_msgs["best_score"]
+        return [
+            f"{named}, the best checkpoint so far, is not there any more: the best is that of the validations to come"
+        ]
+    _, path = max(beaten_by)
+    score = read_checkpoint(path)["meta"]["hook_msgs"]["best_score"]
+    state.hook_msgs |= {"best_ckpt": str(path), "best_score": score}
+    return [f"{path} is the best checkpoint so far: it has beaten {Path(named).name}, which {resumed} names"]
 
 
 def check_momentum(optimizer: torch.optim.Optimizer) -> None:

@@ -138,13 +138,23 @@ class RunFolder:
             f"--auto-resume would have gone on with it{later}"
         )
 
-    def prune(self, *, keep_steps: int, keep_epochs: int | None) -> None:
-        """Remove all but the last few checkpoints of this run within epochs, and at the ends of epochs (None: keep)."""
+    def prune(self, *, keep_steps: int, keep_epochs: int | None, newest: Path) -> list[str]:
+        """Remove all but the newest few checkpoints of this run within epochs, and at the ends of epochs.
+
+        Args:
+            keep_steps, keep_epochs: how many of either kind stay; None: all.
+            newest: the one just written, which stays in any case.
+        Returns:
+            the names of the files removed.
+        """
+        removed: list[Path] = []
         for kind, keep in (("step_*.pth", keep_steps), ("epoch_*.pth", keep_epochs)):
             places = [(read_place(path), path) for path in self.path.glob(kind)]
-            ours = sorted((place, path) for place, path in places if place and place.run == self.run)
-            for _, path in ours[: len(ours) - keep] if keep is not None else []:
-                path.unlink(missing_ok=True)
+            ours = [path for place, path in sorted((p, path) for p, path in places if p and p.run == self.run)]
+            removed += [] if keep is None else [path for path in ours[: max(0, len(ours) - keep)] if path != newest]
+        for path in removed:
+            path.unlink(missing_ok=True)
+        return [path.name for path in removed]
 
     def link_latest(self, path: Path) -> None:
         """Point latest.pth at a checkpoint beside it, atomically.

@@ -18,7 +18,7 @@ from tpn.data.annotations import list_hash
 from tpn.data.dataset import VideoDataset, build_dataset
 from tpn.data.loader import TrainLoader, build_train_loader
 from tpn.engine.bad_videos import BadVideos
-from tpn.engine.checkpoint import SaveClock, TrainState, resume
+from tpn.engine.checkpoint import SaveClock, TrainState, find_best, resume
 from tpn.engine.distributed import World, data_parallel, maxima, shared
 from tpn.engine.folder import RunFolder, held_folder
 from tpn.engine.log import RunLog, environment_info
@@ -263,7 +263,7 @@ def build_state(
         before = resume(state, resume_from)
         if seed not in (None, state.seed):
             remarks.append(f"--seed {seed} is not used: the run goes on with seed {state.seed}, that of {resume_from}")
-        remarks += told_changes(before, config, resume_from)
+        remarks += [*told_changes(before, config, resume_from), *find_best(state, resume_from)]
     return state, remarks
 
 

@@ -88,17 +88,17 @@ def test(
 def test_after_training(run: Run, *, last: bool, best: bool) -> None:
     """Test the last or the best checkpoint of a finished run; scores go to last_pred.pkl and best_pred.pkl there."""
     best_file = shared(run.state.hook_msgs.get("best_ckpt"), run.world)  # so all wait until the last one is written
-    checkpoints = {"last": Path(run.state.hook_msgs["last_ckpt"]).name} if last else {}
+    checkpoints = {"last": Path(run.state.hook_msgs["last_ckpt"])} if last else {}
     if best and best_file is None:
         print_line("--test-best: there is no best checkpoint, which --validate keeps", run.console)
     elif best:
-        checkpoints["best"] = Path(best_file).name
+        checkpoints["best"] = Path(best_file)
     for name, file in checkpoints.items():
         if run.world.is_main:
             print_line(f"Testing results of the {name} checkpoint", run.console)
         test(
             run.config,
-            run.work_dir / file,
+            file,
             metrics=run.config.evaluation.metrics,
             out=run.work_dir / f"{name}_pred.pkl",
             briefly=True,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 
@@ -66,7 +67,9 @@ def keep_best(run: Run, key: str, score: float) -> None:
     beaten = messages.get("best_ckpt")
     messages |= {"best_score": score, "best_ckpt": str(path)}
     save_checkpoint(run.state, path, meta=run.meta)
-    if beaten is not None and (old := run.work_dir / beaten.rsplit("/", 1)[-1]) != path:
-        old.unlink(missing_ok=True)
+    old = run.work_dir / Path(beaten).name if beaten is not None else path  # one of another folder stays
+    if old != path and old.is_file():
+        old.unlink()
+        run.log.info(f"Removed {old.name}, which it beats.")
     run.log.info(f"Now best checkpoint is saved as {path.name}.")
     run.log.info(f"Best {key} is {score:.4f} at {run.state.epoch} epoch.")
