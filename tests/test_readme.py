@@ -205,7 +205,7 @@ def test_links_and_pictures_lead_somewhere(page):
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "constraints-cpu.txt", ROOT / ".ci/run"], ids=identify)
 def test_no_package_registry_is_named(page):
     text = page.read_text(encoding="utf-8")
-    assert not re.search(r"pypi\.org|pythonhosted|download\.pytorch|npmjs|index-url[ =]+\S*://", text)
+    assert not re.search(r"pypi\.org|pythonhosted|download\.pytorch\.org/whl|npmjs|index-url[ =]+\S*://", text)
 
 
 def test_the_readme_opens_with_the_figure_the_table_and_two_commands():

@@ -12,7 +12,8 @@ from tpn.config import load_config
 from tpn.config.recipes import find_recipe
 from tpn.flops import count_flops, count_parameters
 from tpn.models.recognizer import build_recognizer
-from tpn.zoo import count_views, list_zoo, read_zoo, zoo_markdown
+from tpn.models.weights import HUB, IMAGENET_FILES
+from tpn.zoo import count_views, list_zoo, read_imagenet, read_zoo, zoo_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs/recognition/tpn"
@@ -55,6 +56,12 @@ def test_the_published_checkpoints_are_named_with_their_hashes():
     assert all(re.fullmatch(rf"tpn[\w-]+[-_]{sha8}\.pth", name) for sha8, name in names.items())
 
 
+def test_the_addresses_of_the_imagenet_weights_are_those_of_the_files_that_are_looked_for():
+    assert {file.depth: file.url for file in read_imagenet()} == {
+        depth: HUB + name for depth, name in IMAGENET_FILES.items()
+    }
+
+
 def test_the_measured_parity_is_within_tolerance():
     errors = [parity.relative_error for model in ZOO.values() for parity in model.parity]
     assert errors
@@ -67,7 +74,11 @@ def test_the_readme_shows_the_zoo():
 
 def test_the_zoo_prints_as_text_and_as_json(capsys):
     list_zoo(as_json=False, markdown=False, console=Console(width=60))
-    assert "tpn_slowonly_r50_8x8x1_150e_kinetics_rgb-c568e7ad.pth" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    addresses = [figure.url for model in ZOO.values() for figure in model.published] + [
+        file.url for file in read_imagenet()
+    ]
+    assert not [address for address in addresses if address and address not in out]
     list_zoo(as_json=True, markdown=False, console=Console(width=60))
     models = {model["recipe"]: model for model in json.loads(capsys.readouterr().out)}
     first = models["tpn_slowonly_r50_8x8x1_150e_kinetics_rgb"]

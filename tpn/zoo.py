@@ -65,6 +65,18 @@ def read_zoo() -> list[ZooModel]:
     return [ZooModel.model_validate(model) for model in tomllib.loads(DATA.read_text(), parse_float=Decimal)["models"]]
 
 
+class ImageNet(Settings):
+    """Weights of a 2-D ResNet that training may start from."""
+
+    depth: int
+    url: str
+
+
+def read_imagenet() -> list[ImageNet]:
+    """Where torchvision's weights for model.backbone.pretrained="imagenet" are published."""
+    return [ImageNet.model_validate(file) for file in tomllib.loads(DATA.read_text())["imagenet"]]
+
+
 def count_views(config: Config) -> tuple[int, int]:
     """Views of a test video: (clips, crops)."""
     data, test = config.data, config.data.test
@@ -103,10 +115,11 @@ def zoo_text(models: list[ZooModel]) -> str:
                 f"{giga(model.flops_224)} at 224, {giga(model.flops_256)} at 256; {parity_text(model)}"
             )
             for figure in model.published:
-                weights = figure.checkpoint or figure.url or ""
+                weights = figure.url or ""
                 lines.append(f"  {figure.top1:<5}  {figure.top5 or '-':<5}  {source_text(figure)}  {weights}".rstrip())
         lines.append("")
-    return "\n".join(lines).rstrip()
+    lines.append('ImageNet, for model.backbone.pretrained="imagenet" (torchvision\'s V1 weights)')
+    return "\n".join([*lines, *(f"  ResNet-{file.depth}  {file.url}" for file in read_imagenet())])
 
 
 def zoo_markdown(models: list[ZooModel]) -> str:
@@ -115,6 +128,8 @@ def zoo_markdown(models: list[ZooModel]) -> str:
     for dataset, group in groupby(models, key=lambda model: model.dataset):
         rows = [row for model in group for row in markdown_rows(model)]
         parts.append("\n".join([f"## {dataset}", "", MARKDOWN_HEAD, *rows]))
+    files = [f"| ResNet-{file.depth} | [{file.url.rpartition('/')[2]}]({file.url}) |" for file in read_imagenet()]
+    parts.append("\n".join(["## ImageNet", "", "| backbone | torchvision's V1 weights |", "|---|---|", *files]))
     return "\n\n".join(parts)
 
 

@@ -20,7 +20,8 @@ from tpn.models.seal import check_seal, unreadable
 from tpn.names import address_problem
 from tpn.safe_pickle import STAND_INS
 
-IMAGENET_FILES = {50: "resnet50-0676ba61.pth", 101: "resnet101-63fe2227.pth"}  # torchvision's V1 weights, as published
+HUB = "https://download.pytorch.org/models/"  # torchvision's V1 weights, as published
+IMAGENET_FILES = {50: "resnet50-0676ba61.pth", 101: "resnet101-63fe2227.pth"}
 SUFFIXES = {".pth", ".pt", ".safetensors"}
 LEGACY = re.compile(
     rb"\x80.(\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL
@@ -90,7 +91,8 @@ def imagenet_path(depth: int) -> Path:
     if not path.is_file():
         raise CheckpointError(
             f"model.backbone.pretrained='imagenet' needs torchvision's file {path.name} (V1 weights) at {path}; "
-            "put it there, set model.backbone.pretrained to the path of your copy, or to None to train from scratch"
+            f"download {HUB}{path.name} and put it there, set model.backbone.pretrained to the path of your copy, or "
+            "to None to train from scratch"
         )
     return path
 
