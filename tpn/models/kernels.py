@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tpn.models.folding import fold_space, fold_time, unfold_space, unfold_time
+from tpn.models.statistics import batch_statistics
 
 aten = torch.ops.aten
 WIDE = 512
@@ -66,13 +67,16 @@ def normalize(link: Link, z: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tens
     assert norm is not None
     if norm.training and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-    y, mean, inverse = aten.native_batch_norm(
-        link.fold(z), weight, bias, norm.running_mean, norm.running_var, norm.training, norm.momentum or 0.0, norm.eps
-    )
-    if not norm.training:  # the kernel gives no statistics then
-        assert norm.running_mean is not None and norm.running_var is not None
-        mean, inverse = norm.running_mean.clone(), torch.rsqrt(norm.running_var + norm.eps)
-    return link.unfold(y, z), mean, inverse
+    assert norm.running_mean is not None and norm.running_var is not None
+    folded = link.fold(z)
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    if norm.training:
+        mean, variance = batch_statistics(folded)
+        count = folded.numel() // folded.shape[1]
+        norm.running_mean.lerp_(mean, norm.momentum or 0.0)
+        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum or 0.0)
+    y = aten.native_batch_norm(folded, weight, bias, mean, variance, False, 0.0, norm.eps)[0]
+    return link.unfold(y, z), mean, torch.rsqrt(variance + norm.eps)
 
 
 def activate_again(link: Link, z: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
