@@ -122,7 +122,9 @@ def distance(step: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> f
     return (off / sum(theirs.square().sum().item() for _, theirs in pairs)) ** 0.5
 
 
-def test_bfloat16_gradients_are_those_of_autocast(monkeypatch):
+def test_bfloat16_gradients_are_as_good_as_autocasts(monkeypatch):
+    """As near to float32's: among themselves they differ, since one bit of bfloat16 moves many a ReLU."""
+    exact = step(without_dropout(build(BACKBONES["SlowOnly"], dtype=torch.float32)), torch.float32)
     steps = []
     for _ in ("ours", "autograd"):
         model = without_dropout(build(BACKBONES["SlowOnly"], dtype=torch.float32))
@@ -131,4 +133,4 @@ def test_bfloat16_gradients_are_those_of_autocast(monkeypatch):
         by_autograd(monkeypatch)
     ours, theirs = steps
     assert ours["backbone.layer1.0.conv1.conv.weight"].dtype == torch.float32
-    assert distance(ours, theirs) < 0.01
+    assert distance(ours, exact) < 1.05 * distance(theirs, exact)
