@@ -13,13 +13,16 @@ Metric = Literal["top_k_accuracy", "mean_class_accuracy"]
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, ks: Sequence[int] = (1, 5)) -> list[float]:
     """Share of videos whose label is among the k highest scores, one figure per k. scores (N, C), labels (N,).
 
-    Equal scores are ordered as `np.argsort` leaves them, because MMAction2 does so. That order is not stable and
-    differs between CPUs with and without vectorised sorting; it matters only where the k-th score is tied.
+    Of equal scores the lower class comes first, on every machine. (MMAction2 takes the order of `np.argsort`, which
+    depends on the processor's vector instructions; its figure differs only where the k-th score is tied.)
     A row with NaN, as of a video that cannot be read, hits nothing.
     """
-    ranking = np.argsort(scores, axis=1)  # (N, C), best last
-    hits = (ranking == np.asarray(labels)[:, None]) & ~np.isnan(scores).any(axis=1, keepdims=True)
-    return [float(hits[:, -k:].any(axis=1).mean()) for k in ks]
+    labels = np.asarray(labels)[:, None]
+    own = np.take_along_axis(scores, labels, axis=1)  # (N, 1)
+    ties_before = (scores == own) & (np.arange(scores.shape[1]) < labels)
+    rank = (scores > own).sum(axis=1) + ties_before.sum(axis=1)  # (N,), 0 is best
+    is_read = ~np.isnan(scores).any(axis=1)
+    return [float((is_read & (rank < k)).mean()) for k in ks]
 
 
 def confusion_matrix(
@@ -48,8 +51,8 @@ def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     """Top-1 accuracy of each class, averaged over classes. scores (N, C), labels (N,).
 
     The classes are those seen in labels *or* predictions, as in MMAction2: a class that is predicted but has no video
-    counts as 0. Of equal scores the lowest class wins here (`argmax`), unlike in `top_k_accuracy`. A row with NaN, as
-    of a video that cannot be read, predicts no class: it is wrong.
+    counts as 0. Of equal scores the lowest class wins. A row with NaN, as of a video that cannot be read, predicts no
+    class: it is wrong.
     """
     labels, is_read = np.asarray(labels), ~np.isnan(scores).any(axis=1)
     predictions = np.argmax(scores, axis=1)

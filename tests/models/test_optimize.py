@@ -62,6 +62,33 @@ def test_bfloat16_is_close(backbone):
     assert relative(logits, model(clips)) <= 2e-2
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("clips", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_clips_of_any_floating_type_are_taken(dtype, clips):
+    model = optimize(trained("SlowOnly"), dtype=dtype)
+    given = torch.randn(1, 3, 8, 48, 48).to(clips)
+    assert torch.equal(model(given), model(given.to(dtype)))
+    with pytest.raises(TypeError, match=r"normalised RGB of a floating type, got torch.uint8"):
+        model(torch.zeros(1, 3, 8, 48, 48, dtype=torch.uint8))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_logits_do_not_depend_on_what_else_is_in_the_batch(backbone, dtype, threads):
+    """To the last bit, also where the weights were packed for a batch of another size."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    clips = torch.randn(7, 3, 8, 80, 80)
+    alone, together = (optimize(trained(backbone), dtype=dtype) for _ in range(2))
+    expected = torch.cat([alone(clip) for clip in clips.split(1)])
+    for size in (7, 3, 2):
+        assert torch.equal(torch.cat([together(part) for part in clips.split(size)]), expected)
+    torch.set_num_threads(before)
+
+
 def test_the_model_itself_stays_as_it_was():
     model = trained("SlowOnly")
     state = {key: value.clone() for key, value in model.state_dict().items()}

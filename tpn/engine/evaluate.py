@@ -55,7 +55,7 @@ class Scorer:
         return self.model(clips.to(self.dtype)).to(torch.float32, copy=True)  # CUDA graphs write over their output
 
     def views_per_portion(self, shape: torch.Size) -> int:
-        """How many of the views (n, T, H, W, 3) run at once; it changes the speed, not the scores.
+        """How many of the views (n, T, H, W, 3) run at once; it changes the speed, and on a CPU no bit of the scores.
 
         All portions are equal: compiled code and CUDA graphs are made for one shape.
         """

@@ -99,6 +99,9 @@ def recognition_losses(
 
 
 def hits(logits: Tensor, labels: Tensor, k: int) -> Tensor:
-    """The share of the batch whose label is among the k largest logits."""
-    top = logits.topk(min(k, logits.shape[1]), dim=1).indices
-    return (top == labels[:, None]).any(dim=1).float().mean()
+    """The share of the batch whose label is among the k largest logits; of equal ones the lower class comes first."""
+    labels = labels[:, None]
+    own = logits.gather(1, labels)
+    ties_before = (logits == own) & (torch.arange(logits.shape[1], device=labels.device) < labels)
+    rank = (logits > own).sum(dim=1) + ties_before.sum(dim=1)
+    return (rank < k).float().mean()

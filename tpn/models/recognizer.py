@@ -24,7 +24,7 @@ class Recognizer(nn.Module):
         """Classify clips.
 
         Args:
-            clips: (N, 3, T, H, W), normalised RGB.
+            clips: (N, 3, T, H, W), normalised RGB, of any floating type: they are converted to that of the weights.
         Returns:
             logits (N, num_classes) in eval mode; in training mode (logits, aux_logits), where aux_logits is None
             without an auxiliary head.
@@ -37,7 +37,12 @@ class Recognizer(nn.Module):
         return logits, None if aux_head is None else aux_head(features[-2])
 
     def extract_features(self, clips: Tensor) -> list[Tensor]:
-        """(N, 3, T, H, W) -> the backbone's features, finest tempo first."""
+        """(N, 3, T, H, W) -> the backbone's features, finest tempo first; TypeError for clips of whole numbers."""
+        if not clips.is_floating_point():
+            raise TypeError(
+                f"clips are normalised RGB of a floating type, got {clips.dtype}; see tpn.data.augment.normalize"
+            )
+        clips = clips.to(self.cls_head.fc_cls.weight.dtype)
         return self.backbone(clips.contiguous(memory_format=torch.channels_last_3d))
 
 
