@@ -61,7 +61,7 @@ def extract_features(
     print_line(f"\nwriting results to {out}", console)
     write_results(out, features)
     num_views = build_fixed_views(config, "test").num_views
-    facts = describe(config, checkpoint, num_videos=len(dataset), num_views=num_views, failures=bad.listed())
+    facts = describe(config, checkpoint, records=dataset.records, num_views=num_views, failures=bad.listed())
     write_meta(out, facts | {"average_clips": "mean of the features"})
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from rich.console import Console
 
 from tpn.config import Config
-from tpn.data.annotations import read_labels, read_list
+from tpn.data.annotations import Format, list_hash, read_labels, read_list, read_names
 from tpn.engine.progress import print_line
-from tpn.engine.results import read_results
+from tpn.engine.results import read_meta, read_results
 from tpn.errors import DataError, UserError
 from tpn.metrics import Metric, check_scores, evaluate_scores, mean_class_accuracy, metric_lines, top_k_accuracy
 
@@ -22,9 +22,9 @@ def evaluate_results(
     The labels are those of the recipe's test list; the videos need not be there. Raises DataError where list and
     results cannot be read or do not belong together.
     """
-    scores = read_results(results)
-    test, num_classes = config.data.test, config.model.cls_head.num_classes
-    records = read_list(test.ann_file, format=config.data.format, num_classes=num_classes, check_files=False)
+    test, num_classes, format = config.data.test, config.model.cls_head.num_classes, config.data.format
+    records = read_list(test.ann_file, format=format, num_classes=num_classes, check_files=False)
+    scores = read_results_of(test.ann_file, results, format=format, console=console)
     values = evaluate_scores(scores, np.array([record.label for record in records]), metrics, ks=ks)
     for line in metric_lines(metrics, values):
         print_line(line, console)
@@ -43,7 +43,8 @@ def evaluate_fusion(
         datalist: the list the results are of; a line ends with the label.
         apply_softmax: to the scores of every file, before they are summed up.
     """
-    scores = fuse_scores(files, coefficients, apply_softmax=apply_softmax)
+    tables = [read_results_of(datalist, path, console=console) for path in files]
+    scores = fuse_scores(files, tables, coefficients, apply_softmax=apply_softmax)
     labels = np.array(read_labels(datalist))
     check_scores(scores, labels)
     top1, top5 = top_k_accuracy(scores, labels, ks=(1, 5))
@@ -57,11 +58,39 @@ def evaluate_fusion(
     return figures
 
 
-def fuse_scores(files: Sequence[Path], coefficients: Sequence[float], *, apply_softmax: bool) -> np.ndarray:
+def read_results_of(
+    ann_file: str | Path, results: Path, *, format: Format | None = None, console: Console
+) -> np.ndarray:
+    """(N, num_classes) scores of a result file in the order of a list: by their names, where it was made of another.
+
+    Args:
+        format: of the list; None: whichever of the two has the names of the results.
+    Raises:
+        DataError: the results are of another list, by its hash, and do not name all videos of this one.
+    """
+    scores, meta = read_results(results), read_meta(results)
+    if meta.get("ann_file_sha256") in (None, list_hash(ann_file)):
+        return scores
+    videos = meta.get("videos")
+    rows = dict(zip(videos, scores, strict=True)) if isinstance(videos, list) and len(videos) == len(scores) else {}
+    formats: list[Format] = ["videos", "rawframes"] if format is None else [format]
+    other = f"{results} was made of another list than {ann_file} is now ({meta.get('ann_file')})"
+    for names in (read_names(ann_file, format=each) for each in formats):
+        if all(name in rows for name in names):
+            print_line(f"{other}: the scores are matched to its {len(names)} videos by name", console)
+            return np.stack([rows[name] for name in names])
+    raise DataError(
+        f"{other} and does not name all of its videos, so scores and labels would not belong together: test again, or "
+        f"give the list that it was made of"
+    )
+
+
+def fuse_scores(
+    files: Sequence[Path], tables: Sequence[np.ndarray], coefficients: Sequence[float], *, apply_softmax: bool
+) -> np.ndarray:
     """(N, num_classes) float64: the files' scores, each times its coefficient, summed up."""
     if len(files) != len(coefficients):
         raise UserError(f"{len(files)} --scores need as many --coefficients, got {len(coefficients)}")
-    tables = [read_results(path) for path in files]
     for path, table in zip(files, tables, strict=True):
         if table.shape != tables[0].shape:
             raise DataError(

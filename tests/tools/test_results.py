@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tpn.engine.results import write_results
+from tpn.data.annotations import list_hash, read_names
+from tpn.engine.results import write_meta, write_results
 
 NUM_VIDEOS, NUM_CLASSES = 40, 12
 
@@ -175,3 +176,59 @@ def test_files_that_do_not_belong_together_are_named(tool, config, scores, tmp_p
     outcome = tool("analysis/report_accuracy.py", *arguments)
     assert outcome.code == 2
     assert message in outcome.err
+
+
+# ------------------------------------------------------------------------------------------ a list that is another now
+
+
+@pytest.fixture
+def meta(config, tmp_path):
+    """meta(results) writes what `tpn test` puts beside them: the hash of the list, and its videos."""
+
+    def write(results: Path, *, videos: bool = True) -> None:
+        facts = {"ann_file": "list.txt", "ann_file_sha256": list_hash(tmp_path / "list.txt")}
+        names = read_names(tmp_path / "list.txt", format="videos")
+        write_meta(results, facts | ({"videos": names} if videos else {}))
+
+    return write
+
+
+def reorder(path: Path, *, drop: int = 0) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[::-1]][drop:]))
+
+
+@pytest.mark.parametrize("command", ["eval_metric", "report_accuracy"])
+def test_a_list_in_another_order_is_matched_by_name(tool, config, scores, meta, tmp_path, command):
+    results = save(tmp_path / "r.pkl", scores)
+    meta(results)
+    arguments = [config, results, "--eval", "top_k_accuracy"]
+    if command == "report_accuracy":
+        arguments = ["--scores", results, "--coefficients", 1, "--datalist", tmp_path / "list.txt"]
+    before = tool(f"analysis/{command}.py", *arguments)
+    assert "matched" not in before.out
+    reorder(tmp_path / "list.txt")
+    after = tool(f"analysis/{command}.py", *arguments)
+    line, *figures = after.out.splitlines()
+    assert line.endswith("the scores are matched to its 40 videos by name")
+    assert figures == before.out.splitlines()
+
+
+def test_a_list_of_some_of_the_videos_is_matched_by_name(tool, config, scores, labels, meta, tmp_path):
+    results = save(tmp_path / "r.pkl", scores)
+    meta(results)
+    reorder(tmp_path / "list.txt", drop=10)
+    out = tool("analysis/eval_metric.py", config, results, "--eval", "top_k_accuracy").out
+    assert f"top1_acc\t{expected_top_k(scores[:30], labels[:30], 1):.4f}" in out
+
+
+@pytest.mark.parametrize("case", ["other videos", "results that do not name theirs"])
+def test_results_that_cannot_be_matched_are_refused(tool, config, scores, meta, tmp_path, case):
+    results = save(tmp_path / "r.pkl", scores)
+    meta(results, videos=case == "other videos")
+    text = (tmp_path / "list.txt").read_text()
+    (tmp_path / "list.txt").write_text(text.replace("/0.mp4", "/new.mp4"))
+    outcome = tool("analysis/eval_metric.py", config, results, "--eval", "top_k_accuracy")
+    assert outcome.code == 2
+    assert "was made of another list than" in outcome.err
+    assert "test again" in outcome.err

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from tpn.data.paths import is_video_name, kind_of, leads_out, shown
@@ -99,6 +100,17 @@ def read_labels(ann_file: str | Path) -> list[int]:
             raise DataError(f"{ann_file}:{number}: expected a label at the end of the line, got {shown(repr(line))}")
         labels.append(int(label))
     return labels
+
+
+def read_names(ann_file: str | Path, *, format: Format) -> list[str]:
+    """The videos or folders of a list file by their names in it, in its order; of a line that has none, all of it."""
+    fields = len(LINE[format].split()) - 1
+    return [PurePath(line.rsplit(maxsplit=fields)[0]).as_posix() for _, line in _read_lines(Path(ann_file))]
+
+
+def name_in_list(record: Record, data_prefix: str | Path) -> str:
+    """What a list calls a record that was read with this data_prefix."""
+    return PurePath(os.path.relpath(record.path, data_prefix) if data_prefix else record.path).as_posix()
 
 
 def list_hash(ann_file: str | Path) -> str:

@@ -97,6 +97,19 @@ def write_meta(path: Path, meta: Mapping[str, Any]) -> Path:
     return meta_path
 
 
+def read_meta(path: Path) -> dict[str, Any]:
+    """What the file beside the results at `path` says of them; nothing where there is none, as beside MMAction2's."""
+    meta_path = path.with_name(path.name + ".meta.json")
+    try:
+        meta = json.loads(meta_path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise DataError(f"{meta_path}: cannot be read ({reason}); delete it if the results are of this list") from None
+    return meta if isinstance(meta, dict) else {}
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace the file by `content` at once: a reader, or a run that is killed here, finds the old file or the new."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 import tpn
 from tpn.config import Config
-from tpn.data.annotations import list_hash
+from tpn.data.annotations import Record, list_hash, name_in_list
 from tpn.data.dataset import build_dataset, build_fixed_views
 from tpn.engine.bad_videos import BadVideos
 from tpn.engine.distributed import World, shared
@@ -72,7 +72,7 @@ def test(
             describe(
                 config,
                 checkpoint,
-                num_videos=len(dataset),
+                records=dataset.records,
                 num_views=build_fixed_views(config, "test").num_views,
                 failures=bad.listed(),
             ),
@@ -108,7 +108,12 @@ def test_after_training(run: Run, *, last: bool, best: bool) -> None:
 
 
 def describe(
-    config: Config, checkpoint: Path, *, num_videos: int, num_views: int, failures: Mapping[str, str]
+    config: Config,
+    checkpoint: Path,
+    *,
+    records: Sequence[Record],
+    num_views: int,
+    failures: Mapping[str, str],
 ) -> dict[str, Any]:
     """What the scores depend on: the decoder is part of the result, and so are the videos that cannot be read."""
     data = config.data
@@ -122,7 +127,7 @@ def describe(
         "checkpoint": str(checkpoint),
         "ann_file": data.test.ann_file,
         "ann_file_sha256": list_hash(data.test.ann_file),
-        "num_videos": num_videos,
+        "num_videos": len(records),
         "num_failures": len(failures),
         "views_per_video": num_views,
         "average_clips": config.evaluation.average_clips,
@@ -133,4 +138,5 @@ def describe(
         "dtype": config.dtype,
         "torch_version": torch.__version__,
         "failures": dict(failures),
+        "videos": [name_in_list(record, data.test.data_prefix) for record in records],
     }

@@ -42,7 +42,7 @@ class Recognizer(nn.Module):
             raise TypeError(
                 f"clips are normalised RGB of a floating type, got {clips.dtype}; see tpn.data.augment.normalize"
             )
-        clips = clips.to(self.cls_head.fc_cls.weight.dtype)
+        clips = clips.to(next(self.parameters()).dtype)
         return self.backbone(clips.contiguous(memory_format=torch.channels_last_3d))
 
 
