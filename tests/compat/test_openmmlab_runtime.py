@@ -64,7 +64,7 @@ def test_steps_that_a_cosine_leaves_out_are_told(mmaction2):
     assert "lr_config.step" not in mmaction2.read(KINETICS).summary()
 
 
-@pytest.mark.parametrize(("value", "kept"), [("-1", None), ("3", 3), ("None", None)])
+@pytest.mark.parametrize(("value", "kept"), [("-1", None), ("0", None), ("3", 3), ("None", None)])
 def test_an_option_says_how_many_checkpoints_are_kept_in_mmcvs_words(mmaction2, value, kept):
     config = mmaction2.load(KINETICS, f"checkpoint_config.max_keep_ckpts={value}")
     assert config.checkpoint_config.max_keep_ckpts == kept

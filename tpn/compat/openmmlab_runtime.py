@@ -214,8 +214,9 @@ def translate_intervals(config: Foreign) -> None:
 
 
 def translate_kept(checkpoints: Foreign) -> None:
-    """How many checkpoints are kept: -1 is all of them there."""
-    if checkpoints.take("max_keep_ckpts", -1) == -1:
+    """How many checkpoints are kept: -1 is all of them there, and so is every number that is not above 0."""
+    kept = checkpoints.take("max_keep_ckpts", -1)
+    if isinstance(kept, int) and kept <= 0:
         checkpoints.translate("max_keep_ckpts", "checkpoint_config.max_keep_ckpts", None)
     else:
         checkpoints.honour("max_keep_ckpts", "checkpoint_config.max_keep_ckpts")

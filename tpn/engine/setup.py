@@ -157,8 +157,10 @@ def begin(run: Run, config_file: Path, remarks: list[str], *, continues: bool) -
     """
     if run.folder is not None:
         run.state.run = run.folder.begin(run.folder.run if continues else None)
-        is_from_here = run.checkpoint is not None and run.checkpoint.resolve().parent == run.work_dir.resolve()
-        moved = None if is_from_here else run.folder.set_aside(keep=[config_file, *run.log.paths])
+        if run.checkpoint is None or run.checkpoint.resolve().parent != run.work_dir.resolve():
+            moved = run.folder.set_aside(keep=[config_file, *run.log.paths])
+        else:
+            moved = None if continues else run.folder.set_aside_later(run.checkpoint, run.state.place)
         if moved is not None:
             run.log.warning(moved)
     run.bad.begin(resumed=run.state.step > 0)

@@ -276,10 +276,13 @@ def save(run: Run, name: str, when: str) -> None:
     run.log.info(f"Saving checkpoint at {when}")
     save_checkpoint(run.state, path, meta=run.meta)
     run.folder.link_latest(path)
-    run.folder.prune(
+    removed = run.folder.prune(
+        run.state.place,
         keep_steps=0 if run.state.epoch == config.total_epochs else KEPT_STEPS,
         keep_epochs=config.checkpoint_config.max_keep_ckpts,
     )
+    for line in removed:
+        run.log.info(line)
     run.save_clock.reset()
 
 
