@@ -1,5 +1,6 @@
 """Checkpoints of a run: written atomically in MMAction2's layout, sealed with their own hash, resumed exactly."""
 
+import math
 import os
 import shutil
 import time
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tpn.config.settings import CheckpointConfig
-from tpn.engine.folder import Place
+from tpn.engine.folder import Place, read_place
 from tpn.errors import CheckpointError, UserError
 from tpn.models.recognizer import Recognizer
 from tpn.models.seal import seal
@@ -173,6 +174,36 @@ def resume(state: TrainState, path: Path) -> str | None:
     state.hook_msgs = dict(meta.get("hook_msgs") or {})
     settings = meta.get("config")
     return settings if "tpn_version" in meta and isinstance(settings, str) else None
+
+
+def recall_files(state: TrainState, checkpoint: Path, *, validates: bool) -> str | None:
+    """Note where the last and the best checkpoint are that a run resumed has so far, and with which score.
+
+    The best is looked for beside the checkpoint first, since a run's folder may have been moved. A checkpoint is saved
+    before its own validation: unless the run that goes on `validates` it again, the best may have been found then.
+
+    Returns:
+        a remark if the best is gone, and is therefore looked for anew; None otherwise.
+    """
+    messages, checkpoint = state.hook_msgs, checkpoint.resolve() if checkpoint.is_symlink() else checkpoint
+    messages["last_ckpt"] = str(checkpoint)
+    place = read_place(checkpoint)
+    best = [path for path in checkpoint.parent.glob("best_*.pth") if place is not None and os.access(path, os.R_OK)]
+    same = [path for path in best if read_place(path) == place]
+    if same and not validates:
+        score = read_checkpoint(same[0])["meta"]["hook_msgs"]["best_score"]
+        messages |= {"best_score": score, "best_ckpt": str(same[0])}
+        return None
+    if "best_ckpt" not in messages:
+        return None
+    named = Path(messages["best_ckpt"])
+    for path in (checkpoint.with_name(named.name), named):
+        if path.is_file():
+            messages["best_ckpt"] = str(path)
+            return None
+    del messages["best_ckpt"]
+    score = messages.pop("best_score", math.nan)
+    return f"the best checkpoint until then, {named} ({score:.4f}), is not there any more: the best from here on counts"
 
 
 def check_momentum(optimizer: torch.optim.Optimizer) -> None:

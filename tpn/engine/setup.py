@@ -18,7 +18,7 @@ from tpn.data.annotations import list_hash
 from tpn.data.dataset import VideoDataset, build_dataset
 from tpn.data.loader import TrainLoader, build_train_loader
 from tpn.engine.bad_videos import BadVideos
-from tpn.engine.checkpoint import SaveClock, TrainState, resume
+from tpn.engine.checkpoint import SaveClock, TrainState, recall_files, resume
 from tpn.engine.distributed import World, data_parallel, maxima, shared
 from tpn.engine.folder import RunFolder, held_folder
 from tpn.engine.log import RunLog, environment_info
@@ -163,6 +163,9 @@ def begin(run: Run, config_file: Path, remarks: list[str], *, continues: bool) -
             moved = None if continues else run.folder.set_aside_later(run.checkpoint, run.state.place)
         if moved is not None:
             run.log.warning(moved)
+    if run.checkpoint is not None:
+        gone = recall_files(run.state, run.checkpoint, validates=run.val_set is not None)
+        remarks = [*remarks, *filter(None, [gone])]
     run.bad.begin(resumed=run.state.step > 0)
     for remark in remarks:
         run.log.info(remark)

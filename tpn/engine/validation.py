@@ -69,7 +69,7 @@ def keep_best(run: Run, key: str, score: float) -> None:
     beaten = messages.get("best_ckpt")
     messages |= {"best_score": score, "best_ckpt": str(path)}
     save_checkpoint(run.state, path, meta=run.meta)
-    if beaten is not None and (old := run.work_dir / Path(beaten).name) != path and is_ours(old, run.state.run):
+    if beaten is not None and (old := Path(beaten)) != path and is_ours(old, run.state.run):
         run.log.info(remove(old, f"{path.name} is better"))
     run.log.info(f"Now best checkpoint is saved as {path.name}.")
     run.log.info(f"Best {key} is {score:.4f} at {run.state.epoch} epoch.")
