@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tpn.config.settings import CheckpointConfig
+from tpn.data.paths import kind_of
 from tpn.engine.folder import Place, read_place
 from tpn.errors import CheckpointError, UserError
 from tpn.models.recognizer import Recognizer
@@ -89,7 +90,8 @@ def save_checkpoint(state: TrainState, path: Path, *, meta: Mapping[str, Any]) -
     except (OSError, RuntimeError) as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        free = f"{shutil.disk_usage(path.parent).free:,} bytes free" if path.parent.is_dir() else "the folder is gone"
+        is_there = kind_of(path.parent) == "folder"
+        free = f"{shutil.disk_usage(path.parent).free:,} bytes free" if is_there else "the folder is gone"
         raise UserError(
             f"{path}: the checkpoint could not be written ({reason(error)}; {free}); what was saved before is intact: "
             "free some space, or choose another --work-dir, and go on with --auto-resume or --resume-from"
@@ -198,7 +200,7 @@ def recall_files(state: TrainState, checkpoint: Path, *, validates: bool) -> str
         return None
     named = Path(messages["best_ckpt"])
     for path in (checkpoint.with_name(named.name), named):
-        if path.is_file():
+        if kind_of(path) == "file":
             messages["best_ckpt"] = str(path)
             return None
     del messages["best_ckpt"]

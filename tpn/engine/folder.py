@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tpn.config.dump import HEADER
+from tpn.data.paths import closed_folder, kind_of
 from tpn.engine.distributed import World
 from tpn.errors import CheckpointError, UserError
 from tpn.models.seal import check_seal, read_label
@@ -55,7 +56,7 @@ class RunFolder:
         Raises:
             UserError: it cannot be written, or another run is at work in it.
         """
-        self.path, self.is_new = path, not path.exists()
+        self.path, self.is_new = path, kind_of(path) is None
         make_folder(path)
         self.file = (path / ".run").open("a+b")
         lock(self.file, path)
@@ -259,7 +260,11 @@ def make_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path) as probe:
             probe.write(bytes(4096))
     except OSError as error:
-        raise UserError(f"{path}: the run folder cannot be written ({error.strerror}); choose --work-dir") from error
+        folder = closed_folder(path / "file") if isinstance(error, PermissionError) else path
+        where = "" if folder == path else f" into {folder}"
+        raise UserError(
+            f"{path}: the run folder cannot be written{where} ({error.strerror}); choose --work-dir"
+        ) from error
 
 
 def remove_stale(folder: Path) -> None:
