@@ -219,6 +219,28 @@ def test_fp16_tensorboard_and_intervals(mmaction2):
     assert config.checkpoint_config.max_keep_ckpts == 3
 
 
+@pytest.mark.parametrize(
+    ("hook", "told"),
+    [
+        ("dict(type='WandbLoggerHook', init_kwargs=dict(project='x'))", "'WandbLoggerHook': no log to Wandb here"),
+        ("dict(type='MlflowLoggerHook')", "'MlflowLoggerHook': no log to Mlflow here"),
+        ("dict(type='MyLog')", "'MyLog': no log of this kind here"),
+    ],
+)
+def test_a_log_that_is_not_written_here_is_named(hook, told, mmaction2):
+    mmaction2.change("_base_/default_runtime.py", ("hooks=[", f"hooks=[dict(type='TensorboardLoggerHook'), {hook}, "))
+    (line,) = [line for line in mmaction2.read(KINETICS).summary().splitlines() if "no log" in line]
+    assert line == (
+        f"  log_config.hooks.1.type: {told}, but text and JSON, and TensorBoard by log_config.tensorboard=True"
+    )
+
+
+def test_a_backend_of_version_1_that_is_not_written_here_is_named(mmaction2):
+    assert "vis_backends" not in mmaction2.read(V1).summary()
+    mmaction2.change(V1, ("dict(type='LocalVisBackend')", "dict(type='LocalVisBackend'), dict(type='WandbVisBackend')"))
+    assert "vis_backends.1.type: 'WandbVisBackend': no log to Wandb here" in mmaction2.read(V1).summary()
+
+
 def test_gradients_are_accumulated_as_there(mmaction2):
     hook = "optimizer_config = dict(type='GradientCumulativeOptimizerHook', cumulative_iters=4, grad_clip=None)"
     mmaction2.change("tpn/tpn_scratch.py", ("model =", f"{hook}\nmodel ="))

@@ -209,8 +209,14 @@ def translate_intervals(config: Foreign) -> None:
         elif name == "TextLoggerHook":
             hook.tell("type", "honoured")
         else:
-            hook.ignore("no such log here", "type", notable=True)
+            hook.ignore(no_such_log(name, "LoggerHook"), "type", notable=True)
         hook.ignore("how that log is written", *hook.section.keys() - {"type"})
+
+
+def no_such_log(name: object, kind: str) -> str:
+    """What a log that is not written here is called: 'WandbLoggerHook: no log to Wandb here; …'."""
+    service = f"to {name.removesuffix(kind)}" if isinstance(name, str) and name.endswith(kind) else "of this kind"
+    return f"{shown(name)}: no log {service} here, but text and JSON, and TensorBoard by log_config.tensorboard=True"
 
 
 def translate_kept(checkpoints: Foreign) -> None:
