@@ -107,6 +107,35 @@ def test_argument_that_is_wrong_is_named_with_what_would_be_right(tpn, arguments
         ("fuse --scores a.pkl", "--datalist is missing (see tpn fuse --help)"),
         ("data pck", 'unknown command "pck"; did you mean "pack"? (see tpn data --help)'),
         ("nonsense", 'unknown command "nonsense" (see tpn --help)'),
+        *(
+            (
+                f"test x.py y.pth --device {gpu}",
+                f'invalid value "{gpu}" for --device; choose from: "cpu", "cuda"; did you mean "cuda"? '
+                "(see tpn test --help)",
+            )
+            for gpu in ("gpu", "GPU", "cuda:0", "0")
+        ),
+        *(
+            (
+                f"train x.py {option}",
+                f"unknown option {option.split('=')[0].split()[0]}; that is a setting: "
+                f"--cfg-options {setting}=… (see tpn train --help)",
+            )
+            for option, setting in {
+                "--lr 0.1": "optimizer.lr",
+                "--lr=0.1": "optimizer.lr",
+                "--epochs 5": "total_epochs",
+                "--max_epochs 5": "total_epochs",
+                "--batch-size 4": "data.videos_per_gpu",
+                "--optimizer.lr 0.1": "optimizer.lr",
+            }.items()
+        ),
+        (
+            "train x.py a.b=1",
+            "unexpected argument a.b=1; settings are changed by --cfg-options a.b=1 (see tpn train --help)",
+        ),
+        ("train x.py --amp", "unknown option --amp; that is --dtype float16 here (see tpn train --help)"),
+        ("demo --lr 1", "unknown option --lr (see tpn demo --help)"),
     ],
 )
 def test_mistake_in_the_arguments_is_one_sentence(tpn, arguments, message):

@@ -1,6 +1,9 @@
 """Every flag of MMAction2's tools/train.py and tools/test.py is understood; one without effect is said in a line."""
 
+import json
 import os
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +148,44 @@ def test_last_and_best_checkpoints_are_tested_after_training(tpn, recipe, few, t
     for checkpoint, name in [(work_dir / "latest.pth", "last_pred.pkl"), (best, "best_pred.pkl")]:
         assert tpn("test", recipe, checkpoint, "--out", tmp_path / "r.pkl", *few).code == 0
         np.testing.assert_array_equal(read_results(work_dir / name), read_results(tmp_path / "r.pkl"))
+
+
+@pytest.mark.parametrize(
+    ("resumed", "epochs", "flags"),
+    [("epoch_3.pth", 4, ["--validate"]), ("epoch_3.pth", 4, []), ("epoch_2.pth", 2, []), ("latest.pth", 3, [])],
+    ids=["goes on and validates", "goes on", "its best is that of its last validation", "finished"],
+)
+@pytest.mark.parametrize("moved", [True, False], ids=["moved", "elsewhere"])
+def test_the_files_that_the_log_names_are_tested(resumed, epochs, flags, moved, tpn, recipe, few, trained, tmp_path):
+    """Of a run resumed in another folder, or in its own, which has been moved; nothing is learnt, so the best stays."""
+    source = shutil.copytree(trained, tmp_path / "old", symlinks=True) if moved else trained
+    (best,) = source.glob("best_*.pth")
+    work_dir = source if moved else tmp_path / "new"
+    outcome = tpn("train", recipe, "--work-dir", work_dir, "--resume-from", source / resumed, "--test-last",
+                  "--test-best", *flags, *few, f"total_epochs={epochs}", "optimizer.lr=0",
+                  "model.backbone.norm_eval=True")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    log = max(work_dir.glob("*.log")).read_text()
+    named = {kind: re.search(rf" {kind}: (?:[\d.]+ in )?(\S+?\.pth)", log)[1] for kind in ("Last", "Best")}
+    assert named["Best"] == str(best)
+    assert Path(named["Last"]).name == f"epoch_{epochs}.pth"
+    for kind, checkpoint in named.items():
+        meta = json.loads((work_dir / f"{kind.lower()}_pred.pkl.meta.json").read_text())
+        assert meta["checkpoint"] == checkpoint
+        assert f"Testing results of the {kind.lower()} checkpoint, {checkpoint}" in outcome.out
+
+
+def test_a_best_checkpoint_that_is_gone_is_told_and_looked_for_anew(tpn, recipe, few, trained, tmp_path):
+    """The checkpoint's own note is of the best at the time, which the next validation has beaten."""
+    for flags, best in (([], None), (["--validate"], "best_top1_acc_epoch_2.pth")):
+        work_dir = tmp_path / f"run{len(flags)}"
+        source = shutil.copy(trained / "epoch_2.pth", tmp_path)
+        outcome = tpn("train", recipe, "--work-dir", work_dir, "--resume-from", source, "--test-best", *flags, *few,
+                      "total_epochs=2")  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        assert "best_top1_acc_epoch_1.pth (" in outcome.out and "is not there any more" in outcome.out
+        assert [path.name for path in work_dir.glob("best_*.pth")] == ([best] if best else [])
+        assert ("there is no best checkpoint" in outcome.out) == (best is None)
 
 
 def test_best_checkpoint_needs_validation(tpn, recipe, tmp_path):

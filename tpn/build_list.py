@@ -23,6 +23,7 @@ from tpn.data.file_lists import (
     to_text,
 )
 from tpn.data.on_disk import Level, find_videos, numbering_remarks
+from tpn.data.paths import kind_of
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import check_output_path, write_atomically
 from tpn.errors import DataError
@@ -76,7 +77,7 @@ def run_build_list(
     if shuffle:
         random.Random(seed).shuffle(records)
     parts = dict(zip(paths, split_records(records, val_share), strict=True)) if val_share else {str(subset): records}
-    if names_file is not None and not names_file.exists():
+    if names_file is not None and kind_of(names_file) is None:
         write_atomically(names_file, "".join(f"{name}\n" for name in class_names).encode())
     for name, part in parts.items():
         write_atomically(paths[name], (to_text(part) if output_format == "txt" else to_json(part)).encode())
@@ -115,7 +116,7 @@ def class_names_for(paths: Sequence[str], names_file: Path, level: Level) -> lis
     """
     if level == 1:
         raise DataError("folders are the classes, so videos lie at --level 2: SRC_FOLDER/CLASS/VIDEO")
-    return read_text(names_file).rstrip("\n").split("\n") if names_file.exists() else class_names_of(paths)
+    return read_text(names_file).rstrip("\n").split("\n") if kind_of(names_file) else class_names_of(paths)
 
 
 def label_own_videos(paths: Sequence[str], class_names: Sequence[str], names_file: Path) -> list[Annotation]:

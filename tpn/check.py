@@ -1,5 +1,6 @@
 """The videos of a list checked before they are needed: each opened and, in part, decoded, by several processes."""
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -115,9 +116,9 @@ def paths_of_others(output_file: Path, records: Sequence[Record]) -> list[str]:
 
 
 def delete(paths: Sequence[str], console: Console) -> None:
-    """Delete those of the files that are there, and name them."""
+    """Delete those of the files that are there and may be read, and name them: want of a permission is no damage."""
     print_line("Start deleting corrupted videos", console)
-    files = [path for path in map(Path, dict.fromkeys(paths)) if path.is_file()]
+    files = [path for path in map(Path, dict.fromkeys(paths)) if kind_of(path) == "file" and os.access(path, os.R_OK)]
     for path in files:
         path.unlink()
         print_line(f"deleted {path}", console)

@@ -23,7 +23,7 @@ from tpn.data.decode import VideoFile
 from tpn.data.encode import Profile, encode, pictures
 from tpn.data.file_lists import to_json, to_text
 from tpn.data.frames import FrameFolder
-from tpn.data.paths import kind_of
+from tpn.data.paths import kind_of, out_of_reach
 from tpn.data.processes import in_processes
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import write_atomically
@@ -95,8 +95,11 @@ def run_pack(
         UserError: the list or `out` cannot be used; or videos cannot be read and skip_bad is not set: then all others
             are packed, and the bad ones named in `out`/<list>_bad.txt.
     """
-    if kind_of(list_file) != "file":
-        found = "a folder; give a list file of its videos" if list_file.is_dir() else "no file; correct its name"
+    kind = kind_of(list_file)
+    if kind == "out of reach":
+        raise DataError(f"the list {out_of_reach(list_file)}")
+    if kind != "file":
+        found = "a folder; give a list file of its videos" if kind == "folder" else "no file; correct its name"
         raise DataError(f"the list {list_file} is {found}, which `tpn build-list folders` makes of a folder per class")
     records = read_list(
         list_file, data_prefix=source.data_prefix, format=source.format, num_classes=sys.maxsize, check_files=False

@@ -10,6 +10,7 @@ from tpn.data.dataset import build_fixed_views, read_views
 from tpn.data.decode import VideoFile
 from tpn.data.frame_folders import count_frames
 from tpn.data.frames import FrameFolder
+from tpn.data.paths import kind_of
 from tpn.engine.evaluate import Scorer, load_scorer
 from tpn.engine.progress import print_line
 from tpn.engine.results import check_output_path
@@ -66,9 +67,10 @@ def predict(
 
 def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
     """A video file, or a folder of frames. Raises DataError where there is neither."""
-    if not video.exists():
+    kind = kind_of(video)
+    if kind is None:
         raise DataError(address_problem(video) or f"{video}: there is no such video file or folder of frames")
-    if not video.is_dir():
+    if kind != "folder":
         return VideoFile(video, rotation=config.data.rotation)
     template, start_index = config.data.filename_tmpl, config.data.start_index
     num_frames = count_frames(video, filename_tmpl=template, start_index=start_index)
@@ -86,7 +88,7 @@ def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
 
 def example_in(folder: Path) -> str:
     """In words, what the first file of a folder is called; '' where it has none."""
-    names = sorted(file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    names = sorted(file.name for file in folder.iterdir() if kind_of(file) == "file" and not file.name.startswith("."))
     return f", its first file is {names[0]}" if names else ""
 
 

@@ -64,7 +64,7 @@ def test_steps_that_a_cosine_leaves_out_are_told(mmaction2):
     assert "lr_config.step" not in mmaction2.read(KINETICS).summary()
 
 
-@pytest.mark.parametrize(("value", "kept"), [("-1", None), ("3", 3), ("None", None)])
+@pytest.mark.parametrize(("value", "kept"), [("-1", None), ("0", None), ("3", 3), ("None", None)])
 def test_an_option_says_how_many_checkpoints_are_kept_in_mmcvs_words(mmaction2, value, kept):
     config = mmaction2.load(KINETICS, f"checkpoint_config.max_keep_ckpts={value}")
     assert config.checkpoint_config.max_keep_ckpts == kept
@@ -217,6 +217,28 @@ def test_fp16_tensorboard_and_intervals(mmaction2):
     assert (config.dtype, config.log_config.tensorboard, config.log_config.interval) == ("float16", True, 20)
     assert (config.checkpoint_config.interval, config.evaluation.interval) == (4, 5)
     assert config.checkpoint_config.max_keep_ckpts == 3
+
+
+@pytest.mark.parametrize(
+    ("hook", "told"),
+    [
+        ("dict(type='WandbLoggerHook', init_kwargs=dict(project='x'))", "'WandbLoggerHook': no log to Wandb here"),
+        ("dict(type='MlflowLoggerHook')", "'MlflowLoggerHook': no log to Mlflow here"),
+        ("dict(type='MyLog')", "'MyLog': no log of this kind here"),
+    ],
+)
+def test_a_log_that_is_not_written_here_is_named(hook, told, mmaction2):
+    mmaction2.change("_base_/default_runtime.py", ("hooks=[", f"hooks=[dict(type='TensorboardLoggerHook'), {hook}, "))
+    (line,) = [line for line in mmaction2.read(KINETICS).summary().splitlines() if "no log" in line]
+    assert line == (
+        f"  log_config.hooks.1.type: {told}, but text and JSON, and TensorBoard by log_config.tensorboard=True"
+    )
+
+
+def test_a_backend_of_version_1_that_is_not_written_here_is_named(mmaction2):
+    assert "vis_backends" not in mmaction2.read(V1).summary()
+    mmaction2.change(V1, ("dict(type='LocalVisBackend')", "dict(type='LocalVisBackend'), dict(type='WandbVisBackend')"))
+    assert "vis_backends.1.type: 'WandbVisBackend': no log to Wandb here" in mmaction2.read(V1).summary()
 
 
 def test_gradients_are_accumulated_as_there(mmaction2):

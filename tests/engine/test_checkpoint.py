@@ -7,17 +7,14 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tpn.config import load_config
-from tpn.engine.checkpoint import TrainState, find_best, save_checkpoint
-from tpn.engine.folder import read_place
+from tpn.engine.checkpoint import TrainState, save_checkpoint
 from tpn.engine.optim import build_optimizer
 from tpn.models.recognizer import build_recognizer
-from tpn.models.seal import seal
 
 
 def test_run_folder_has_mmaction2s_files(trained, best_of):
@@ -106,56 +103,3 @@ def test_process_killed_while_it_saves_leaves_the_old_checkpoint_whole(trained, 
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGXFSZ
     assert path.read_bytes() == (trained / "epoch_1.pth").read_bytes()
-
-
-def best_after(resumed: str | Path) -> tuple[dict, list[str]]:
-    """What the state says of the best checkpoint once it has been resumed, and the remarks."""
-    checkpoint = torch.load(resumed, weights_only=True)
-    state = SimpleNamespace(hook_msgs=dict(checkpoint["meta"]["hook_msgs"]))
-    remarks = find_best(state, Path(resumed))
-    return state.hook_msgs, remarks
-
-
-def test_a_best_checkpoint_is_found_where_the_run_lies_now(trained, best_of, tmp_path):
-    _, name = best_of(trained)
-    moved = shutil.copytree(trained, tmp_path / "moved")
-    messages, remarks = best_after(shutil.copy(moved / name, moved / "resumed.pth"))
-    assert (messages["best_ckpt"], remarks) == (str(moved / name), [])
-
-
-def test_a_best_checkpoint_that_was_beaten_gives_way_to_the_one_that_beat_it(tpn, recipe, trained, tmp_path):
-    """epoch_N.pth is written before its validation, and may name a file that this validation removes."""
-    folder = shutil.copytree(trained, tmp_path / "run")
-    [best] = folder.glob("best_*.pth")
-    state = torch.load(folder / "epoch_3.pth", weights_only=True)
-    state["meta"]["hook_msgs"] |= {"best_ckpt": str(folder / "best_top1_acc_epoch_0.pth"), "best_score": 0.001}
-    resealed(folder / "epoch_3.pth", state)
-    outcome = tpn(
-        "train", recipe, "--work-dir", tmp_path / "new", "--resume-from", folder / "epoch_3.pth", "--test-best"
-    )
-    assert outcome.code == 0, outcome.err
-    assert f"{best} is the best checkpoint so far: it has beaten best_top1_acc_epoch_0.pth" in outcome.out
-    assert (tmp_path / "new" / "best_pred.pkl").exists()
-
-
-def test_where_no_best_checkpoint_is_left_none_is_named(tpn, recipe, trained, tmp_path):
-    folder = shutil.copytree(trained, tmp_path / "run")
-    for path in folder.glob("best_*.pth"):
-        path.unlink()
-    state = torch.load(folder / "epoch_3.pth", weights_only=True)
-    state["meta"]["hook_msgs"]["best_ckpt"] = str(folder / "best_top1_acc_epoch_1.pth")
-    resealed(folder / "epoch_3.pth", state)
-    outcome = tpn(
-        "train", recipe, "--work-dir", tmp_path / "new", "--resume-from", folder / "epoch_3.pth", "--test-best"
-    )
-    assert outcome.code == 0, outcome.err
-    assert "is not there any more: the best is that of the validations to come" in outcome.out
-    assert "--test-best: there is no best checkpoint" in outcome.out
-
-
-def resealed(path: Path, checkpoint: dict) -> None:
-    """Write another content under the label of a checkpoint."""
-    place = read_place(path)
-    with path.open("w+b") as file:
-        torch.save(checkpoint, file)
-        seal(file, str(place))

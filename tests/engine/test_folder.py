@@ -1,12 +1,15 @@
-"""A run that begins anew in the folder of an earlier one loses nothing of it."""
+"""A run that begins anew in the folder of an earlier one loses nothing of it, and none removes what is to be kept."""
 
 import shutil
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from tpn.engine.folder import Place, RunFolder
+from tpn.engine.validation import is_ours
 from tpn.models.seal import seal
 
 
@@ -115,32 +118,117 @@ def test_a_run_that_cannot_begin_moves_nothing(used, tpn, recipe):
     assert contents(used) == before
 
 
-@pytest.mark.parametrize("keep", range(1, 9))
-def test_as_many_checkpoints_stay_as_are_to_be_kept(keep, tmp_path):
-    """After each of seven epochs, and of seven checkpoints within epochs; those of another run do not count."""
-    folder = RunFolder(tmp_path)
-    run = folder.begin()
-    written(tmp_path / "epoch_100.pth", Place(100, 0, 100, "another"))
-    for epoch in range(1, 8):
-        for kind, place in (("step", Place(epoch - 1, 5, epoch, run)), ("epoch", Place(epoch, 0, epoch, run))):
-            path = written(tmp_path / f"{kind}_{epoch}.pth", place)
-            removed = folder.prune(keep_steps=keep, keep_epochs=keep, newest=path)
-            assert removed == ([f"{kind}_{epoch - keep}.pth"] if epoch > keep else [])
-        for kind in ("step", "epoch"):
-            kept = {f"{kind}_{number}.pth" for number in range(max(1, epoch - keep + 1), epoch + 1)}
-            assert {path.name for path in tmp_path.glob(f"{kind}_?.pth")} == kept
-    assert (tmp_path / "epoch_100.pth").exists()
+# ---------------------------------------------------------------------------------------- checkpoints that are removed
 
 
-def test_the_checkpoint_just_written_stays(tmp_path):
-    folder = RunFolder(tmp_path)
-    path = written(tmp_path / "step_3.pth", Place(1, 0, 3, folder.begin()))
-    assert folder.prune(keep_steps=0, keep_epochs=None, newest=path) == []
-    assert folder.prune(keep_steps=0, keep_epochs=None, newest=tmp_path / "epoch_1.pth") == ["step_3.pth"]
+@pytest.fixture
+def folder(tmp_path) -> Iterator[RunFolder]:
+    """A run's folder; `put` writes checkpoints into it."""
+    folder = RunFolder(tmp_path / "run")
+    folder.begin("mine")
+    yield folder
+    folder.file.close()
 
 
-def written(path: Path, place: Place) -> Path:
-    with path.open("w+b") as file:
-        file.write(b"weights")
+def put(folder: RunFolder, name: str, place: Place) -> Path:
+    """A sealed file of one byte under a name, as of a place."""
+    path = folder.path / name
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", "1")
+    with path.open("r+b") as file:
         seal(file, str(place))
     return path
+
+
+def names(folder: Path, pattern: str = "*.pth") -> list[str]:
+    return sorted(path.name for path in folder.glob(pattern) if not path.is_symlink())
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3, 4, 5, 6, 7, 8, None])
+def test_the_newest_checkpoints_are_kept_after_every_epoch(keep, folder):
+    for epoch in range(1, 8):
+        place = Place(epoch, 0, 4 * epoch, "mine")
+        put(folder, f"epoch_{epoch}.pth", place)
+        lines = folder.prune(place, keep_steps=2, keep_epochs=keep)
+        first = 1 if keep is None else max(1, epoch - keep + 1)
+        assert names(folder.path) == [f"epoch_{kept}.pth" for kept in range(first, epoch + 1)]
+        gone = [f"Removed epoch_{first - 1}.pth: checkpoint_config.max_keep_ckpts={keep} keeps the newest"]
+        assert lines == (gone if first > 1 else [])
+
+
+def test_the_newest_two_within_epochs_are_kept_until_the_end(folder):
+    for step in range(1, 6):
+        place = Place(0, 4 * step, step, "mine")
+        put(folder, f"step_{step}.pth", place)
+        folder.prune(place, keep_steps=2, keep_epochs=1)
+        assert names(folder.path) == [f"step_{kept}.pth" for kept in range(max(1, step - 1), step + 1)]
+    lines = folder.prune(place, keep_steps=0, keep_epochs=1)
+    assert lines == [f"Removed step_{step}.pth: of those within epochs none stays at the end" for step in (4, 5)]
+
+
+def test_only_what_the_run_itself_has_written_is_removed(folder):
+    """Not an earlier run's, a copy under another name, a link, a file of other programs, one of later than now."""
+    place = Place(3, 0, 12, "mine")
+    stays = [
+        put(folder, "epoch_1.pth", Place(1, 0, 4, "others")),
+        put(folder, "epoch_2_good.pth", Place(2, 0, 8, "mine")),
+        put(folder, "epoch_9.pth", Place(9, 0, 36, "mine")),
+        put(folder, "step_40.pth", Place(9, 4, 40, "mine")),
+        folder.path / "epoch_0.pth",
+    ]
+    stays[-1].write_bytes(b"foreign")
+    put(folder, "epoch_2.pth", Place(2, 0, 8, "mine"))
+    (folder.path / "epoch_8.pth").symlink_to("epoch_2.pth")
+    newest = put(folder, "epoch_3.pth", place)
+    lines = folder.prune(place, keep_steps=1, keep_epochs=1)
+    assert [line.split(":")[0] for line in lines] == ["Removed epoch_2.pth"]
+    assert names(folder.path) == sorted(path.name for path in [*stays, newest])
+
+
+def test_a_checkpoint_that_cannot_be_removed_costs_a_line(folder, monkeypatch):
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for epoch in (1, 2):
+        put(folder, f"epoch_{epoch}.pth", Place(epoch, 0, epoch, "mine"))
+    monkeypatch.setattr(Path, "unlink", refuse)
+    (line,) = folder.prune(Place(2, 0, 2, "mine"), keep_steps=2, keep_epochs=1)
+    assert line.startswith("epoch_1.pth is not wanted any more") and line.endswith(
+        "cannot be removed (Permission denied)"
+    )
+
+
+def test_a_run_and_its_continuation_keep_as_many_as_asked(train, text_log):
+    """2 of 4 epochs, then, resumed for two more, 3."""
+    folder = train(checkpoint_config__max_keep_ckpts=2, total_epochs=4)
+    assert names(folder, "epoch_*") == ["epoch_3.pth", "epoch_4.pth"]
+    removed = [line for line in text_log(folder) if line.startswith("Removed")]
+    assert [line.split(":")[0] for line in removed] == ["Removed epoch_1.pth", "Removed epoch_2.pth"]
+    train("--auto-resume", work_dir=folder, checkpoint_config__max_keep_ckpts=3, total_epochs=6)
+    assert names(folder, "epoch_*") == ["epoch_4.pth", "epoch_5.pth", "epoch_6.pth"]
+
+
+def test_a_run_resumed_from_an_older_checkpoint_writes_over_no_later_one(used, train):
+    before = contents(used)
+    train("--resume-from", used / "epoch_1.pth", work_dir=used, checkpoint_config__max_keep_ckpts=1)
+    earlier = contents(used / "earlier_1")
+    assert {"epoch_2.pth", "epoch_3.pth"} <= earlier.keys() and "epoch_1.pth" not in earlier
+    assert all(content == before[name] for name, content in earlier.items())
+    assert contents(used)["epoch_1.pth"] == before["epoch_1.pth"]
+    assert (used / "latest.pth").resolve() == (used / "epoch_3.pth").resolve()
+    (warning,) = warnings(used)
+    assert f"held checkpoints of later than {used / 'epoch_1.pth'}, which the run would write over" in warning
+
+
+def test_a_run_removes_the_best_checkpoint_that_it_beats_and_says_so(trained, best_of, text_log):
+    """The first validation is the best at first."""
+    best = best_of(trained)[1]
+    assert best != "best_top1_acc_epoch_1.pth"
+    removed = [line for line in text_log(trained) if line.startswith("Removed best_top1_acc_epoch_1.pth")]
+    assert removed == [f"Removed best_top1_acc_epoch_1.pth: {best} is better"]
+
+
+def test_the_best_checkpoint_of_the_run_before_is_not_this_ones_to_remove(folder):
+    assert is_ours(put(folder, "best_top1_acc_epoch_1.pth", Place(1, 0, 4, "mine")), "mine")
+    assert not is_ours(put(folder, "best_top1_acc_epoch_2.pth", Place(2, 0, 8, "others")), "mine")
+    assert not is_ours(folder.path / "best_top1_acc_epoch_3.pth", "mine")

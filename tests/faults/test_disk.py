@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_first_epoch(place, t
         work_dir.touch()
     outcome = tpn("train", recipe, "--work-dir", work_dir)
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.startswith(f"error: {work_dir}: the run folder cannot be written (")
+    assert outcome.err.startswith(f"error: {work_dir}: the run folder cannot be written")
 
 
 @pytest.mark.slow

@@ -2,16 +2,15 @@
 
 import io
 import os
-import re
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 import tpn
+from tpn.cli.mistakes import usage_problem
 from tpn.errors import UserError
 from tpn.memory import keep_freed_memory
 
@@ -70,14 +69,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def usage_problem(error: CycloptsError) -> str:
-    """What is wrong with the arguments, in one sentence: cyclopts says it in several, and some in words of its own."""
-    if isinstance(error, UnusedCliTokensError):
-        return f"unexpected argument {shlex.join(error.unused_tokens or [])}"
-    if type(error) is MissingArgumentError and error.argument is not None:
-        return f"{error.keyword} needs a value" if error.keyword else f"{error.argument.name} is missing"
-    sentences = re.split(r"(?<=[.?]) (?=[A-Z-])", " ".join(str(error).split()))
-    told = [sentence.rstrip(".") for sentence in sentences if not sentence.startswith("Available commands")]
-    return "; ".join(sentence[0].lower() + sentence[1:] for sentence in told).replace("option: ", "option ", 1)

@@ -209,13 +209,20 @@ def translate_intervals(config: Foreign) -> None:
         elif name == "TextLoggerHook":
             hook.tell("type", "honoured")
         else:
-            hook.ignore("no such log here", "type", notable=True)
+            hook.ignore(no_such_log(name, "LoggerHook"), "type", notable=True)
         hook.ignore("how that log is written", *hook.section.keys() - {"type"})
 
 
+def no_such_log(name: object, kind: str) -> str:
+    """What a log that is not written here is called: 'WandbLoggerHook: no log to Wandb here; …'."""
+    service = f"to {name.removesuffix(kind)}" if isinstance(name, str) and name.endswith(kind) else "of this kind"
+    return f"{shown(name)}: no log {service} here, but text and JSON, and TensorBoard by log_config.tensorboard=True"
+
+
 def translate_kept(checkpoints: Foreign) -> None:
-    """How many checkpoints are kept: -1 is all of them there."""
-    if checkpoints.take("max_keep_ckpts", -1) == -1:
+    """How many checkpoints are kept: -1 is all of them there, and so is every number that is not above 0."""
+    kept = checkpoints.take("max_keep_ckpts", -1)
+    if isinstance(kept, int) and kept <= 0:
         checkpoints.translate("max_keep_ckpts", "checkpoint_config.max_keep_ckpts", None)
     else:
         checkpoints.honour("max_keep_ckpts", "checkpoint_config.max_keep_ckpts")

@@ -5,6 +5,7 @@ from tpn.compat.openmmlab_data import translate_dataset
 from tpn.compat.openmmlab_runtime import (
     BEST,
     constant_rate,
+    no_such_log,
     translate_clipping,
     translate_kept,
     translate_policies,
@@ -172,10 +173,14 @@ def translate_hooks(config: Foreign) -> None:
     hooks.ignore("the training loop does it", *kinds)
     backends = config.children("vis_backends")
     for backend in backends:
-        if backend.take("type") == "TensorboardVisBackend":
+        name = backend.take("type")
+        if name == "TensorboardVisBackend":
             backend.translate("type", "log_config.tensorboard", True, "tensorboard=True")
-        backend.ignore("no such log here", *backend.section.keys() - {"type"})
-        backend.ignore("no visualizer", "type")
+        elif name == "LocalVisBackend":
+            backend.ignore("text and JSON are always written", "type")
+        else:
+            backend.ignore(no_such_log(name, "VisBackend"), "type", notable=True)
+        backend.ignore("how that log is written", *backend.section.keys() - {"type"})
 
 
 # ---------------------------------------------------------------------------------------------------------- the loaders

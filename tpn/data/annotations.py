@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from tpn.data.paths import is_video_name, kind_of, leads_out, shown
+from tpn.data.paths import closed_folder, is_video_name, kind_of, leads_out, out_of_reach, shown
 from tpn.errors import DataError
 from tpn.names import address_problem, is_utf8
 
@@ -65,11 +65,8 @@ def read_list(
     """
     ann_file = Path(ann_file)
     lines = [(number, line if labelled else f"{line} 0") for number, line in _read_lines(ann_file)]
-    if check_files and data_prefix and kind_of(data_prefix) != "folder":
-        raise DataError(
-            address_problem(data_prefix)
-            or f"data_prefix {data_prefix} is not a folder; set it to the folder the paths in {ann_file} start from"
-        )
+    if check_files and data_prefix:
+        _check_prefix(data_prefix, ann_file)
     records: list[Record] = []
     numbers: list[int] = []
     problems: list[str] = []
@@ -83,8 +80,7 @@ def read_list(
     if check_files and len(problems) < SHOWN_PROBLEMS:
         missing = _missing_files(ann_file, numbers, records, format, max_missing=max_missing)
         if len(missing) > 1 and not problems and not cause:
-            share = f"{len(missing)} of {min(CHECKED_FILES, len(records))}"
-            cause = f"{share} files looked for are not there: is data_prefix={str(data_prefix)!r} right?"
+            cause = _cause_of_missing(records, len(missing), data_prefix)
         problems += missing
     if problems:
         raise DataError(list_problems(problems, cause=cause))
@@ -119,7 +115,10 @@ def list_hash(ann_file: str | Path) -> str:
 
 
 def _read_bytes(ann_file: Path) -> bytes:
-    if kind_of(ann_file) == "pipe or device":  # the one would never answer, the other never end
+    kind = kind_of(ann_file)
+    if kind == "out of reach":
+        raise DataError(f"the list file {out_of_reach(ann_file)}")
+    if kind == "pipe or device":  # the one would never answer, the other never end
         raise DataError(f"the list file {ann_file} is a pipe or a device; correct ann_file")
     try:
         with ann_file.open("rb") as file:
@@ -234,8 +233,32 @@ def _missing_files(
     return [f"{ann_file}:{numbers[at]}: {_missing(records[at].path, kind)}" for at in missing]
 
 
+def _check_prefix(data_prefix: str | Path, ann_file: Path) -> None:
+    """Raise DataError unless there is a folder."""
+    kind = kind_of(data_prefix)
+    if kind == "out of reach":
+        raise DataError(f"data_prefix {out_of_reach(data_prefix)}")
+    if kind != "folder":
+        raise DataError(
+            address_problem(data_prefix)
+            or f"data_prefix {data_prefix} is not a folder; set it to the folder the paths in {ann_file} start from"
+        )
+
+
+def _cause_of_missing(records: list[Record], num_missing: int, data_prefix: str | Path) -> str:
+    """A sentence on why so many of the files looked for are not there."""
+    looked_at = [records[place].path for place in spread_places(len(records))]
+    if barred := [path for path in looked_at if kind_of(path) == "out of reach"]:
+        folder = closed_folder(barred[0])
+        return f"{len(barred)} of {len(looked_at)} paths looked for are in folders that may not be entered, as {folder}"
+    share = f"{num_missing} of {len(looked_at)}"
+    return f"{share} files looked for are not there: is data_prefix={str(data_prefix)!r} right?"
+
+
 def _missing(path: str, kind: str) -> str:
     """What is wrong with a path at which there is no such file or folder."""
+    if kind_of(path) == "out of reach":
+        return out_of_reach(path)
     name, _, number = path.rpartition(" ")
     if number.isdecimal() and kind_of(name.rstrip()) == kind:
         return f"{shown(name)} is there, but {number} follows it: a video has one label; take the others out"

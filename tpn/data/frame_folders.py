@@ -108,7 +108,7 @@ def unused_first_frames(records: Sequence[Record], *, filename_tmpl: str, start_
         return ""
     name = filename_tmpl.format(start_index - 1)
     places = spread_places(len(records))
-    folders = [records[place].path for place in places if kind_of(Path(records[place].path, name)) is not None]
+    folders = [records[place].path for place in places if kind_of(Path(records[place].path, name)) == "file"]
     if not folders:
         return ""
     return (

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from tpn.data.frame_folders import frame_numbers, start_fix
-from tpn.data.paths import kind_of
+from tpn.data.paths import kind_of, out_of_reach
 from tpn.errors import DataError
 
 MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # of a frame: more are not decoded
@@ -93,8 +93,11 @@ class FrameFolder:
 
     def _read_one(self, index: int) -> np.ndarray:
         file = self._file(index)
+        kind = kind_of(file)
+        if kind == "out of reach":
+            raise DataError(out_of_reach(file))
         try:
-            data = np.fromfile(file, dtype=np.uint8) if kind_of(file) == "file" else None  # a pipe never answers
+            data = np.fromfile(file, dtype=np.uint8) if kind == "file" else None  # a pipe never answers
         except PermissionError as error:
             raise DataError(f"{file} cannot be read ({error.strerror}); change its permissions") from None
         except OSError:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from tpn.data.annotations import Format
-from tpn.data.paths import is_video_name
+from tpn.data.paths import is_video_name, kind_of
 from tpn.errors import DataError
 from tpn.names import is_utf8
 
@@ -156,7 +156,7 @@ def is_file(entry: os.DirEntry[str]) -> bool:
 def nothing_found(source: Path, format: Format, level: Level) -> str:
     """The error of a source in which nothing is to be listed: the other format, or the other level."""
     pattern = "*" if level == 1 else "*/*"
-    videos = (path for path in sorted(source.glob(pattern)) if is_video_name(path.name) and path.is_file())
+    videos = (path for path in sorted(source.glob(pattern)) if is_video_name(path.name) and kind_of(path) == "file")
     if format == "rawframes" and (video := next(videos, None)):
         return f"{video} is a video, no folder of frames: add --format videos to list videos"
     return f"{source}: no {WANTED[format]} at level {level} (1: {source}/x, 2: {source}/class/x); correct the level"

@@ -11,7 +11,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from tpn.data.frames import MAX_PIXELS
-from tpn.data.paths import kind_of
+from tpn.data.paths import kind_of, out_of_reach
 from tpn.errors import DataError
 
 # Containers of FFmpeg that are read: none that opens other files, as playlists and patterns of image names do.
@@ -60,6 +60,8 @@ def check_file(path: str) -> None:
     kind = kind_of(path)
     if kind is None:
         raise DataError(f"{path} does not exist; correct the list file or data_prefix")
+    if kind == "out of reach":
+        raise DataError(out_of_reach(path))
     if kind != "file":
         raise DataError(f"{path} is not a file but a {kind}; folders of frames need format 'rawframes'")
     if not Path(path).stat().st_size:

@@ -15,14 +15,42 @@ VIDEO_SUFFIXES = {
     ".mjpeg", ".mjpg", ".y4m", ".gif", ".apng",
 }  # fmt: skip
 
+Kind = Literal["file", "folder", "pipe or device", "out of reach"]
+"""What is out of reach lies in a folder that may not be entered, if it is there at all."""
 
-def kind_of(path: str | Path) -> Literal["file", "folder", "pipe or device"] | None:
-    """What is at a path; None for nothing, for a link that leads nowhere, and for a name that no file can have."""
+
+def kind_of(path: str | Path) -> Kind | None:
+    """What is at a path; None for nothing, for a link that leads nowhere, and for a name that no file can have.
+
+    Python's `Path.exists` and `is_file` raise an error for what is out of reach.
+    """
     try:
         mode = Path(path).stat().st_mode
+    except PermissionError:
+        return "out of reach"
     except (OSError, ValueError):
         return None
     return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "pipe or device"
+
+
+def closed_folder(path: str | Path) -> Path:
+    """The folder that keeps a path, or what it is a link to, out of reach.
+
+    Where none does, the last that is there on the way: a file that cannot be written cannot be written into it.
+    """
+    path = Path(path)
+    folders = [folder for folder in reversed(path.parents) if kind_of(folder) is not None]
+    if barred := [folder for folder in folders if not os.access(folder, os.X_OK)]:
+        return barred[0]
+    return closed_folder(path.parent / path.readlink()) if path.is_symlink() else folders[-1]
+
+
+def out_of_reach(path: str | Path) -> str:
+    """The sentence about a path that is out of reach."""
+    return (
+        f"{shown(path)} cannot be looked at: the folder {closed_folder(path)} may not be entered (Permission denied); "
+        "change its permissions"
+    )
 
 
 def leads_out(name: str, folder: str | Path) -> bool:

@@ -1,5 +1,6 @@
 """Checkpoints of a run: written atomically in MMAction2's layout, sealed with their own hash, resumed exactly."""
 
+import math
 import os
 import shutil
 import time
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tpn.config.settings import CheckpointConfig
+from tpn.data.paths import kind_of
 from tpn.engine.folder import Place, read_place
 from tpn.errors import CheckpointError, UserError
 from tpn.models.recognizer import Recognizer
@@ -88,7 +90,8 @@ def save_checkpoint(state: TrainState, path: Path, *, meta: Mapping[str, Any]) -
     except (OSError, RuntimeError) as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        free = f"{shutil.disk_usage(path.parent).free:,} bytes free" if path.parent.is_dir() else "the folder is gone"
+        is_there = kind_of(path.parent) == "folder"
+        free = f"{shutil.disk_usage(path.parent).free:,} bytes free" if is_there else "the folder is gone"
         raise UserError(
             f"{path}: the checkpoint could not be written ({reason(error)}; {free}); what was saved before is intact: "
             "free some space, or choose another --work-dir, and go on with --auto-resume or --resume-from"
@@ -170,40 +173,39 @@ def resume(state: TrainState, path: Path) -> str | None:
     state.autoscale_lr |= bool(meta.get("autoscale_lr"))
     if meta.get("seed") is not None:
         state.seed = meta["seed"]
-    state.hook_msgs = dict(meta.get("hook_msgs") or {}) | {"last_ckpt": str(path)}
+    state.hook_msgs = dict(meta.get("hook_msgs") or {})
     settings = meta.get("config")
     return settings if "tpn_version" in meta and isinstance(settings, str) else None
 
 
-def find_best(state: TrainState, resumed: Path) -> list[str]:
-    """Have the state name a best checkpoint that is there, since the one it names may have been moved, or beaten since.
+def recall_files(state: TrainState, checkpoint: Path, *, validates: bool) -> str | None:
+    """Note where the last and the best checkpoint are that a run resumed has so far, and with which score.
 
-    Args:
-        resumed: the checkpoint that the state is from.
+    The best is looked for beside the checkpoint first, since a run's folder may have been moved. A checkpoint is saved
+    before its own validation: unless the run that goes on `validates` it again, the best may have been found then.
+
     Returns:
-        a remark where another file is the best one now, or none is.
+        a remark if the best is gone, and is therefore looked for anew; None otherwise.
     """
-    named = state.hook_msgs.get("best_ckpt")
-    here = (
-        next((path for path in (resumed.parent / Path(named).name, Path(named)) if path.is_file()), None)
-        if named
-        else None
-    )
-    if named is None or here is not None:
-        state.hook_msgs |= {} if here is None else {"best_ckpt": str(here)}
-        return []
-    run = read_place(resumed)
-    places = [(place, path) for path in resumed.parent.glob("best_*.pth") if (place := read_place(path))]
-    beaten_by = [(place, path) for place, path in places if run and place.run == run.run and place.epoch <= run.epoch]
-    if not beaten_by:
-        del state.hook_msgs["best_ckpt"], state.hook_msgs["best_score"]
-        return [
-            f"{named}, the best checkpoint so far, is not there any more: the best is that of the validations to come"
-        ]
-    _, path = max(beaten_by)
-    score = read_checkpoint(path)["meta"]["hook_msgs"]["best_score"]
-    state.hook_msgs |= {"best_ckpt": str(path), "best_score": score}
-    return [f"{path} is the best checkpoint so far: it has beaten {Path(named).name}, which {resumed} names"]
+    messages, checkpoint = state.hook_msgs, checkpoint.resolve() if checkpoint.is_symlink() else checkpoint
+    messages["last_ckpt"] = str(checkpoint)
+    place = read_place(checkpoint)
+    best = [path for path in checkpoint.parent.glob("best_*.pth") if place is not None and os.access(path, os.R_OK)]
+    same = [path for path in best if read_place(path) == place]
+    if same and not validates:
+        score = read_checkpoint(same[0])["meta"]["hook_msgs"]["best_score"]
+        messages |= {"best_score": score, "best_ckpt": str(same[0])}
+        return None
+    if "best_ckpt" not in messages:
+        return None
+    named = Path(messages["best_ckpt"])
+    for path in (checkpoint.with_name(named.name), named):
+        if kind_of(path) == "file":
+            messages["best_ckpt"] = str(path)
+            return None
+    del messages["best_ckpt"]
+    score = messages.pop("best_score", math.nan)
+    return f"the best checkpoint until then, {named} ({score:.4f}), is not there any more: the best from here on counts"
 
 
 def check_momentum(optimizer: torch.optim.Optimizer) -> None:

@@ -6,13 +6,14 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from tpn.config.dump import HEADER
+from tpn.data.paths import closed_folder, kind_of
 from tpn.engine.distributed import World
 from tpn.errors import CheckpointError, UserError
 from tpn.models.seal import check_seal, read_label
@@ -55,7 +56,7 @@ class RunFolder:
         Raises:
             UserError: it cannot be written, or another run is at work in it.
         """
-        self.path, self.is_new = path, not path.exists()
+        self.path, self.is_new = path, kind_of(path) is None
         make_folder(path)
         self.file = (path / ".run").open("a+b")
         lock(self.file, path)
@@ -122,6 +123,33 @@ class RunFolder:
         places = {place: path.name for path in self.checkpoints() if (place := read_place(path))}
         kept = {path.resolve() for path in keep}
         files = [path for path in sorted(self.path.iterdir()) if is_of_a_run(path) and path.resolve() not in kept]
+        folder = self.move(files)
+        later = f"; to do that now, --resume-from {folder / places[max(places)]}" if places else ""
+        return (
+            f"{self.path} held an earlier run, whose {len(files)} files are in {folder} now; "
+            f"--auto-resume would have gone on with it{later}"
+        )
+
+    def set_aside_later(self, checkpoint: Path, place: Place) -> str | None:
+        """Move the checkpoints of later than one in this folder, whose run a new one goes on with, into earlier_N.
+
+        Returns:
+            a remark; None where there are none.
+        Raises:
+            UserError: a file cannot be moved.
+        """
+        later = [path for path in self.checkpoints() if is_later(path, place)]
+        if not later:
+            return None
+        folder = self.move(later)
+        self.link_latest(checkpoint.resolve())
+        return (
+            f"{self.path} held checkpoints of later than {checkpoint}, which the run would write over: these "
+            f"{len(later)} files are in {folder} now"
+        )
+
+    def move(self, files: Sequence[Path]) -> Path:
+        """Move files of this folder into a new one in it, earlier_N. Raises UserError where that cannot be done."""
         folder = next_folder(self.path)
         try:
             folder.mkdir()
@@ -132,29 +160,36 @@ class RunFolder:
                 f"{self.path}: the earlier run in it cannot be moved to {folder.name} ({error.strerror}); choose "
                 "another --work-dir"
             ) from error
-        later = f"; to do that now, --resume-from {folder / places[max(places)]}" if places else ""
-        return (
-            f"{self.path} held an earlier run, whose {len(files)} files are in {folder} now; "
-            f"--auto-resume would have gone on with it{later}"
-        )
+        return folder
 
-    def prune(self, *, keep_steps: int, keep_epochs: int | None, newest: Path) -> list[str]:
-        """Remove all but the newest few checkpoints of this run within epochs, and at the ends of epochs.
+    def prune(self, place: Place, *, keep_steps: int, keep_epochs: int | None) -> list[str]:
+        """Remove all but the last few checkpoints of this run within epochs, and at the ends of epochs (None: keep).
 
-        Args:
-            keep_steps, keep_epochs: how many of either kind stay; None: all.
-            newest: the one just written, which stays in any case.
+        Only what this run has written, under the name it has given it: a copy named epoch_3_good.pth stays. What is
+        later than `place`, where the run stands, neither goes nor counts: the run has gone back behind it, since it is
+        damaged.
+
         Returns:
-            the names of the files removed.
+            a line for the log of each.
         """
-        removed: list[Path] = []
-        for kind, keep in (("step_*.pth", keep_steps), ("epoch_*.pth", keep_epochs)):
-            places = [(read_place(path), path) for path in self.path.glob(kind)]
-            ours = [path for place, path in sorted((p, path) for p, path in places if p and p.run == self.run)]
-            removed += [] if keep is None else [path for path in ours[: max(0, len(ours) - keep)] if path != newest]
-        for path in removed:
-            path.unlink(missing_ok=True)
-        return [path.name for path in removed]
+        steps = f"of those within epochs {f'the newest {keep_steps} stay' if keep_steps else 'none stays at the end'}"
+        lines = []
+        for kind, keep, why in (
+            ("step", keep_steps, steps),
+            ("epoch", keep_epochs, f"checkpoint_config.max_keep_ckpts={keep_epochs} keeps the newest"),
+        ):
+            ours = sorted((at, path) for path, at in self.written(kind) if at <= place)
+            surplus = 0 if keep is None else max(0, len(ours) - keep)
+            lines += [remove(path, why) for _, path in ours[:surplus]]
+        return lines
+
+    def written(self, kind: str) -> Iterator[tuple[Path, Place]]:
+        """The files step_N.pth or epoch_N.pth that this run has written here, and where it stood then."""
+        for path in self.path.glob(f"{kind}_*.pth"):
+            with suppress(CheckpointError):  # what cannot be read is left alone
+                place = None if path.is_symlink() else read_place(path)
+                if place and place.run == self.run and path.name == f"{kind}_{getattr(place, kind)}.pth":
+                    yield path, place
 
     def link_latest(self, path: Path) -> None:
         """Point latest.pth at a checkpoint beside it, atomically.
@@ -195,10 +230,27 @@ def is_of_a_run(path: Path) -> bool:
         return file.read(len(HEADER)) == HEADER.encode()
 
 
+def is_later(path: Path, place: Place) -> bool:
+    """Whether a checkpoint is of a later moment than a place, whatever the run; by its name where it has no label."""
+    if at := read_place(path):
+        return (at.epoch, at.position, at.step) > (place.epoch, place.position, place.step)
+    match = re.search(r"epoch_(\d+)", path.stem)
+    return match is not None and int(match[1]) > place.epoch
+
+
 def next_folder(folder: Path) -> Path:
     """earlier_1, earlier_2, … in the folder: the first that is behind all there are."""
     numbers = [int(match[1]) for path in folder.iterdir() if (match := re.fullmatch(r"earlier_(\d+)", path.name))]
     return folder / f"earlier_{max(numbers, default=0) + 1}"
+
+
+def remove(path: Path, why: str) -> str:
+    """Remove a checkpoint that is no longer wanted; the line for the log, also where the system does not let us."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{path.name} is not wanted any more ({why}), but cannot be removed ({error.strerror})"
+    return f"Removed {path.name}: {why}"
 
 
 def make_folder(path: Path) -> None:
@@ -208,7 +260,11 @@ def make_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path) as probe:
             probe.write(bytes(4096))
     except OSError as error:
-        raise UserError(f"{path}: the run folder cannot be written ({error.strerror}); choose --work-dir") from error
+        folder = closed_folder(path / "file") if isinstance(error, PermissionError) else path
+        where = "" if folder == path else f" into {folder}"
+        raise UserError(
+            f"{path}: the run folder cannot be written{where} ({error.strerror}); choose --work-dir"
+        ) from error
 
 
 def remove_stale(folder: Path) -> None:

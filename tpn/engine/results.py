@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tpn.data.paths import closed_folder, kind_of
 from tpn.errors import DataError, UserError
 from tpn.names import as_utf8
 from tpn.safe_pickle import load_arrays
@@ -34,7 +35,7 @@ def check_output_path(path: Path, *, suffixes: Collection[str], what: str) -> No
     """Raise UserError unless a file of one of these suffixes can be written to `path`; make its folder if need be."""
     if path.suffix not in suffixes:
         raise UserError(f"{path}: {what} are written as {', '.join(suffixes)}, not as {path.suffix or 'a bare name'!r}")
-    if path.is_dir():
+    if kind_of(path) == "folder":
         raise UserError(f"{path}: this is a folder; name a file in it for the {what}")
     make_folder_of(path)
 
@@ -42,12 +43,13 @@ def check_output_path(path: Path, *, suffixes: Collection[str], what: str) -> No
 def make_folder_of(path: Path) -> None:
     """Make the folder a file goes into, and say so: it may be misspelt. Raises UserError if no file can be there."""
     try:
-        if not path.parent.exists():
+        if kind_of(path.parent) is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             logger.warning(f"made the folder {path.parent}")
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise UserError(f"{path}: no file can be written into {path.parent} ({error.strerror})") from error
+        folder = closed_folder(path) if isinstance(error, PermissionError) else path.parent
+        raise UserError(f"{path}: no file can be written into {folder} ({error.strerror})") from error
 
 
 def write_results(path: Path, scores: np.ndarray | Sequence[np.ndarray]) -> None:

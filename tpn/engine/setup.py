@@ -18,7 +18,7 @@ from tpn.data.annotations import list_hash
 from tpn.data.dataset import VideoDataset, build_dataset
 from tpn.data.loader import TrainLoader, build_train_loader
 from tpn.engine.bad_videos import BadVideos
-from tpn.engine.checkpoint import SaveClock, TrainState, find_best, resume
+from tpn.engine.checkpoint import SaveClock, TrainState, recall_files, resume
 from tpn.engine.distributed import World, data_parallel, maxima, shared
 from tpn.engine.folder import RunFolder, held_folder
 from tpn.engine.log import RunLog, environment_info
@@ -157,10 +157,15 @@ def begin(run: Run, config_file: Path, remarks: list[str], *, continues: bool) -
     """
     if run.folder is not None:
         run.state.run = run.folder.begin(run.folder.run if continues else None)
-        is_from_here = run.checkpoint is not None and run.checkpoint.resolve().parent == run.work_dir.resolve()
-        moved = None if is_from_here else run.folder.set_aside(keep=[config_file, *run.log.paths])
+        if run.checkpoint is None or run.checkpoint.resolve().parent != run.work_dir.resolve():
+            moved = run.folder.set_aside(keep=[config_file, *run.log.paths])
+        else:
+            moved = None if continues else run.folder.set_aside_later(run.checkpoint, run.state.place)
         if moved is not None:
             run.log.warning(moved)
+    if run.checkpoint is not None:
+        gone = recall_files(run.state, run.checkpoint, validates=run.val_set is not None)
+        remarks = [*remarks, *filter(None, [gone])]
     run.bad.begin(resumed=run.state.step > 0)
     for remark in remarks:
         run.log.info(remark)
@@ -263,7 +268,7 @@ def build_state(
         before = resume(state, resume_from)
         if seed not in (None, state.seed):
             remarks.append(f"--seed {seed} is not used: the run goes on with seed {state.seed}, that of {resume_from}")
-        remarks += [*told_changes(before, config, resume_from), *find_best(state, resume_from)]
+        remarks += told_changes(before, config, resume_from)
     return state, remarks
 
 

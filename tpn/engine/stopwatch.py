@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from itertools import cycle, islice, pairwise
@@ -23,6 +24,7 @@ from tpn.data.dataset import VideoDataset, build_dataset
 from tpn.data.decode import VideoFile
 from tpn.data.frames import FrameFolder
 from tpn.data.loader import TrainLoader, epoch_order, to_device
+from tpn.data.paths import kind_of
 from tpn.data.workers import Batch, Guarded, collate
 from tpn.engine.bad_videos import BadVideos
 from tpn.engine.distributed import World
@@ -258,8 +260,9 @@ class TimedDataset(VideoDataset):
 
 def read_bytes(path: Path) -> None:
     """Bring a file into memory; one that cannot be read is complained of by whoever decodes it."""
-    if path.is_file():
-        path.read_bytes()
+    with suppress(OSError):
+        if kind_of(path) == "file":
+            path.read_bytes()
 
 
 def video_times(config: Config, mode: Mode) -> dict[str, float]:

@@ -86,19 +86,22 @@ def test(
 
 
 def test_after_training(run: Run, *, last: bool, best: bool) -> None:
-    """Test the last or the best checkpoint of a finished run; scores go to last_pred.pkl and best_pred.pkl there."""
+    """Test the last or the best checkpoint of a finished run, the file that its log names, wherever it lies.
+
+    The scores go to last_pred.pkl and best_pred.pkl in the run's folder.
+    """
     best_file = shared(run.state.hook_msgs.get("best_ckpt"), run.world)  # so all wait until the last one is written
-    checkpoints = {"last": Path(run.state.hook_msgs["last_ckpt"])} if last else {}
+    checkpoints = {"last": run.state.hook_msgs["last_ckpt"]} if last else {}
     if best and best_file is None:
         print_line("--test-best: there is no best checkpoint, which --validate keeps", run.console)
     elif best:
-        checkpoints["best"] = Path(best_file)
+        checkpoints["best"] = best_file
     for name, file in checkpoints.items():
         if run.world.is_main:
-            print_line(f"Testing results of the {name} checkpoint", run.console)
+            print_line(f"Testing results of the {name} checkpoint, {file}", run.console)
         test(
             run.config,
-            file,
+            Path(file),
             metrics=run.config.evaluation.metrics,
             out=run.work_dir / f"{name}_pred.pkl",
             briefly=True,

@@ -276,14 +276,13 @@ def save(run: Run, name: str, when: str) -> None:
     run.log.info(f"Saving checkpoint at {when}")
     save_checkpoint(run.state, path, meta=run.meta)
     run.folder.link_latest(path)
-    keep_steps, keep_epochs = KEPT_STEPS, config.checkpoint_config.max_keep_ckpts
-    if run.state.epoch == config.total_epochs:
-        keep_steps = 0
-    removed = run.folder.prune(keep_steps=keep_steps, keep_epochs=keep_epochs, newest=path)
-    if removed:
-        run.log.info(
-            f"Removed {', '.join(removed)} (kept: {keep_steps} within epochs, {keep_epochs or 'all'} of epochs)"
-        )
+    removed = run.folder.prune(
+        run.state.place,
+        keep_steps=0 if run.state.epoch == config.total_epochs else KEPT_STEPS,
+        keep_epochs=config.checkpoint_config.max_keep_ckpts,
+    )
+    for line in removed:
+        run.log.info(line)
     run.save_clock.reset()
 
 

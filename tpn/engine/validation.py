@@ -12,7 +12,9 @@ from tpn.engine.bad_videos import BadVideos
 from tpn.engine.checkpoint import save_checkpoint
 from tpn.engine.distributed import share_buffers
 from tpn.engine.evaluate import build_scorer, score_dataset
+from tpn.engine.folder import read_place, remove
 from tpn.engine.setup import Run
+from tpn.errors import CheckpointError
 from tpn.metrics import evaluate_scores
 
 
@@ -59,7 +61,7 @@ def reference_classifier(run: Run) -> Iterator[None]:
 
 
 def keep_best(run: Run, key: str, score: float) -> None:
-    """Save best_<key>_epoch_N.pth if this score is the best so far, and remove the one it beats."""
+    """Save best_<key>_epoch_N.pth if this score is the best so far, and remove the one of this run that it beats."""
     messages = run.state.hook_msgs
     if score <= messages.get("best_score", -1.0):
         return
@@ -67,9 +69,16 @@ def keep_best(run: Run, key: str, score: float) -> None:
     beaten = messages.get("best_ckpt")
     messages |= {"best_score": score, "best_ckpt": str(path)}
     save_checkpoint(run.state, path, meta=run.meta)
-    old = run.work_dir / Path(beaten).name if beaten is not None else path  # one of another folder stays
-    if old != path and old.is_file():
-        old.unlink()
-        run.log.info(f"Removed {old.name}, which it beats.")
+    if beaten is not None and (old := Path(beaten)) != path and is_ours(old, run.state.run):
+        run.log.info(remove(old, f"{path.name} is better"))
     run.log.info(f"Now best checkpoint is saved as {path.name}.")
     run.log.info(f"Best {key} is {score:.4f} at {run.state.epoch} epoch.")
+
+
+def is_ours(path: Path, run: str) -> bool:
+    """Whether this run has written the checkpoint, not the one that it was resumed from."""
+    try:
+        place = read_place(path)
+    except CheckpointError:  # it is gone, or may not be read
+        return False
+    return place is not None and place.run == run

@@ -88,7 +88,11 @@ def load_imagenet(backbone: nn.Module, pretrained: str, *, depth: int) -> None:
 def imagenet_path(depth: int) -> Path:
     """Where torch.hub keeps torchvision's ResNet of this depth, 50 or 101."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_FILES[depth]
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not is_there:
         raise CheckpointError(
             f"model.backbone.pretrained='imagenet' needs torchvision's file {path.name} (V1 weights) at {path}; "
             f"download {HUB}{path.name} and put it there, set model.backbone.pretrained to the path of your copy, or "
