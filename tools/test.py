@@ -5,4 +5,4 @@ import sys
 from tpn.cli import main
 
 if __name__ == "__main__":
-    main(["test", *sys.argv[1:]])
+    main(["test", "--reference-lines", *sys.argv[1:]])

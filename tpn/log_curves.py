@@ -5,6 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -34,28 +35,64 @@ def plot_logs(
         keys: names of values, as top1_acc or loss. A name that training and validation share means training's;
             val/top1_acc and train/top1_acc say which.
         legend: a name for each curve: for all keys of the first log, then of the next. Default: {log}_{key}.
-        out: .png or .pdf. Default: beside the first log.
+        out: .png or .pdf. Default: beside the first log drawn.
     Returns:
         the file drawn.
     Raises:
-        UserError: a log cannot be read or has no such value; too few names; a picture that cannot be written.
+        UserError: no log can be read or has such a value (some may not: these are named and left out); too few names;
+            a picture that cannot be written.
     """
     names = legend or [f"{log}_{key}" for log in log_jsons for key in keys]
     if len(names) != len(log_jsons) * len(keys):
         raise UserError(f"{len(log_jsons)} logs x {len(keys)} keys are drawn, but --legend names {len(names)} curves")
-    out = out or log_jsons[0].with_name(f"{log_jsons[0].name.split('.')[0]}.{'_'.join(keys).replace('/', '_')}.png")
+    found, left_out = find_values(log_jsons, keys)
+    first = next(iter(found.values())).log
+    out = out or first.with_name(f"{first.name.split('.')[0]}.{'_'.join(keys).replace('/', '_')}.png")
     check_output_path(out, suffixes=[".png", ".pdf"], what="curves")
+    for problem in left_out:
+        print_line(f"left out: {problem}", console)
     curves = []
-    for log in log_jsons:
-        _, train, val = read_logs([log])
-        for key in keys:
-            print_line(f"plot curve of {log}, metric is {key}", console)
-            x, y = logged_values(log, train, val, key)
-            colour = COLOURS[len(curves) % len(COLOURS)]
-            curves.append(Curve(x, y, colour, names[len(curves)], dots=len(x) <= 60, width=3))
+    for number, (log, key, x, y) in found.items():
+        print_line(f"plot curve of {log}, metric is {key}", console)
+        colour = COLOURS[len(curves) % len(COLOURS)]
+        curves.append(Curve(x, y, colour, names[number], dots=len(x) <= 60, width=3))
     draw(curves, title or ", ".join(keys), out)
     print_line(f"save curve to: {out}", console)
     return out
+
+
+class Logged(NamedTuple):
+    """The values (N,) of a key in a log, and the iterations (N,) they are of."""
+
+    log: Path
+    key: str
+    x: np.ndarray
+    y: np.ndarray
+
+
+def find_values(log_jsons: Sequence[Path], keys: Sequence[str]) -> tuple[dict[int, Logged], list[str]]:
+    """The values of all keys in the first log, then in the next, by their number in that order; and what is not there.
+
+    Raises DataError for the first log if none can be read, and for a key that is in none of those that can.
+    """
+    found: dict[int, Logged] = {}
+    unread: list[str] = []
+    lacking: dict[str, list[str]] = {key: [] for key in keys}
+    for place, log in enumerate(log_jsons):
+        try:
+            _, train, val = read_logs([log])
+        except DataError as error:
+            unread.append(str(error))
+            continue
+        for number, key in enumerate(keys, start=place * len(keys)):
+            try:
+                found[number] = Logged(log, key, *logged_values(log, train, val, key))
+            except DataError as error:
+                lacking[key].append(str(error))
+    for key, problems in lacking.items():
+        if all(values.key != key for values in found.values()):
+            raise DataError((problems or unread)[0])
+    return found, [*unread, *(problem for problems in lacking.values() for problem in problems)]
 
 
 def logged_values(log: Path, train: list[Row], val: list[Row], key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -95,6 +132,20 @@ def draw(curves: Sequence[Curve], title: str, out: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- step times
+
+
+def print_step_times(log_jsons: Sequence[Path], *, include_outliers: bool, console: Console) -> None:
+    """Print `step_time_lines` of each log; what cannot be said of some is said. Raises DataError if it is of all."""
+    lines, problems = [], []
+    for log in log_jsons:
+        try:
+            lines += step_time_lines(log, include_outliers=include_outliers)
+        except DataError as error:
+            problems.append(str(error))
+    if not lines:
+        raise DataError(problems[0])
+    for line in [*lines, *(f"left out: {problem}" for problem in problems)]:
+        print_line(line, console)
 
 
 def step_time_lines(log: Path, *, include_outliers: bool) -> list[str]:

@@ -62,10 +62,17 @@ def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(np.divide(right, videos, out=np.zeros(len(classes)), where=videos > 0).mean())
 
 
+def telling_ks(num_classes: int) -> tuple[int, ...]:
+    """The k of the top-k accuracies that are told unless others are asked for: among five classes, top-5 is all."""
+    return (1, 5) if num_classes > 5 else (1,)
+
+
 def evaluate_scores(
-    scores: np.ndarray, labels: np.ndarray, metrics: Sequence[Metric], *, ks: Sequence[int] = (1, 5)
+    scores: np.ndarray, labels: np.ndarray, metrics: Sequence[Metric], *, ks: Sequence[int] | None = None
 ) -> dict[str, float]:
     """The figures of the metrics, in their order: top1_acc and top5_acc (or of other `ks`); mean_class_accuracy.
+
+    Unless `ks` asks for it, top5_acc is left out where there are no more than five classes.
 
     scores (N, num_classes), labels (N,). Raises DataError where they cannot belong together; without a metric, as for
     a test list that has no labels, nothing is asked of the labels.
@@ -75,6 +82,7 @@ def evaluate_scores(
     figures: dict[str, float] = {}
     for metric in metrics:
         if metric == "top_k_accuracy":
+            ks = telling_ks(scores.shape[1]) if ks is None else ks
             figures |= {f"top{k}_acc": share for k, share in zip(ks, top_k_accuracy(scores, labels, ks), strict=True)}
         else:
             figures["mean_class_accuracy"] = mean_class_accuracy(scores, labels)

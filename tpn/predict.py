@@ -1,5 +1,6 @@
 """One video's classes, by the same views and the same scores as the test."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,11 +13,13 @@ from tpn.data.frame_folders import count_frames
 from tpn.data.frames import FrameFolder
 from tpn.data.paths import kind_of
 from tpn.engine.evaluate import Scorer, load_scorer
-from tpn.engine.progress import print_line
+from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import check_output_path
 from tpn.errors import DataError, UserError
 from tpn.names import address_problem
 from tpn.report import draw_prediction
+
+SHOWN_CLASSES = 5
 
 
 def run_prediction(
@@ -55,14 +58,32 @@ def predict(
     views = build_fixed_views(config, "test")
     with open_video(video, config) as frames:
         pixels = torch.from_numpy(read_views(frames, views))  # (V, T, H, W, 3) uint8
-    scores = scorer(pixels[None])[0]
-    print_line("The top-5 labels with corresponding scores are:", console)
-    for score, label in zip(*scores.topk(min(5, len(names))), strict=True):
+        if len(frames) == 1:
+            print_line(
+                f"warning: {video} has a single frame, which every clip repeats: there is no motion in it", console
+            )
+    with ProgressBar(len(pixels), console=console, description="views", unit="view") as bar:
+        scores = ShownScorer(**vars(scorer), bar=bar)(pixels[None])[0]
+    shown = min(SHOWN_CLASSES, len(names))
+    print_line(f"The top-{shown} labels with corresponding scores are:", console)
+    for score, label in zip(*scores.topk(shown), strict=True):
         print_line(f"{names[label]}: {score:.4f}", console)
     if out is not None:
         draw_prediction(pixels[0].numpy(), names, scores.numpy(), out)
         print_line(f"drawn to {out}", console)
     return scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownScorer(Scorer):
+    """A scorer that counts the views it has done: on a CPU those of a large network take half a minute."""
+
+    bar: ProgressBar
+
+    def logits(self, views: torch.Tensor) -> torch.Tensor:
+        logits = super().logits(views)
+        self.bar.advance(len(views))
+        return logits
 
 
 def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:

@@ -11,13 +11,29 @@ from tpn.data.annotations import Format, list_hash, read_labels, read_list, read
 from tpn.engine.progress import print_line
 from tpn.engine.results import read_meta, read_results
 from tpn.errors import DataError, UserError
-from tpn.metrics import Metric, check_scores, evaluate_scores, mean_class_accuracy, metric_lines, top_k_accuracy
+from tpn.metrics import (
+    Metric,
+    check_scores,
+    evaluate_scores,
+    mean_class_accuracy,
+    metric_lines,
+    telling_ks,
+    top_k_accuracy,
+)
 
 
 def evaluate_results(
-    config: Config, results: Path, *, metrics: Sequence[Metric], ks: Sequence[int] = (1, 5), console: Console
+    config: Config,
+    results: Path,
+    *,
+    metrics: Sequence[Metric],
+    ks: Sequence[int] | None = None,
+    reference_lines: bool = False,
+    console: Console,
 ) -> dict[str, float]:
-    """Print and return the metrics of a result file, ours or MMAction2's, as its `eval_metric.py` prints them.
+    """Print and return the metrics of a result file, ours or MMAction2's.
+
+    With `reference_lines` they are printed in the words of MMAction2's `eval_metric.py`, else as `name: value`.
 
     The labels are those of the recipe's test list; the videos need not be there. Raises DataError where list and
     results cannot be read or do not belong together.
@@ -26,10 +42,10 @@ def evaluate_results(
     records = read_list(test.ann_file, format=format, num_classes=num_classes, check_files=False)
     scores = read_results_of(test.ann_file, results, format=format, console=console)
     values = evaluate_scores(scores, np.array([record.label for record in records]), metrics, ks=ks)
-    for line in metric_lines(metrics, values):
-        print_line(line, console)
     pairs = ", ".join(f"({key!r}, {value!r})" for key, value in values.items())
-    print_line(f"OrderedDict([{pairs}])", console)
+    theirs = [*metric_lines(metrics, values), f"OrderedDict([{pairs}])"]
+    for line in theirs if reference_lines else (f"{key}: {value:.4f}" for key, value in values.items()):
+        print_line(line, console)
     return values
 
 
@@ -47,11 +63,11 @@ def evaluate_fusion(
     scores = fuse_scores(files, tables, coefficients, apply_softmax=apply_softmax)
     labels = np.array(read_labels(datalist))
     check_scores(scores, labels)
-    top1, top5 = top_k_accuracy(scores, labels, ks=(1, 5))
+    ks = telling_ks(scores.shape[1])
+    shares = zip(ks, top_k_accuracy(scores, labels, ks), strict=True)
     figures = {
         "Mean Class Accuracy": mean_class_accuracy(scores, labels),
-        "Top 1 Accuracy": top1,
-        "Top 5 Accuracy": top5,
+        **{f"Top {k} Accuracy": share for k, share in shares},
     }
     for name, value in figures.items():
         print_line(f"{name}: {value:.04f}", console)

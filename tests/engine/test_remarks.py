@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tpn.config import load_config
-from tpn.engine.remarks import is_directional, mirror_remark, mirrored
+from tpn.data.annotations import Record
+from tpn.engine.remarks import classes_remark, is_directional, mirror_remark, mirrored, single_remark
 
 
 @pytest.fixture
@@ -19,6 +20,18 @@ def config(recipe, tmp_path):
         return load_config(recipe, base | changes)
 
     return make
+
+
+def test_folders_of_one_frame_are_counted_and_one_is_named():
+    assert single_remark([Record("a", 0, 1), Record("b", 0, 8), Record("c", 0, 1)]) == (
+        "2 of 3 folders have a single frame (a), which every clip of them repeats"
+    )
+    assert single_remark([Record("a", 0, 2), Record("b.mp4", 0, None)]) == ""
+
+
+@pytest.mark.parametrize(("num_classes", "is_told"), [(3, False), (5, False), (6, True), (400, True)])
+def test_a_list_of_labels_in_the_lower_half_of_the_classes_is_remarked_on(num_classes, is_told):
+    assert bool(classes_remark([0, 1, 2, 1], num_classes=num_classes)) == is_told
 
 
 def test_mirrored_classes_are_named_with_the_map_that_exchanges_them(config):

@@ -121,3 +121,51 @@ def test_our_logs_are_read_too(tool, tmp_path):
     log.close()
     assert tool(SCRIPT, "plot_curve", log.json_path, "--keys", "val/top1_acc").code == 0
     assert "average iter time: 0.5000 s/iter" in tool(SCRIPT, "cal_train_time", log.json_path).out
+
+
+@pytest.fixture
+def three_logs(log_json, tmp_path) -> list:
+    """A good log between one that is a folder and one of a run that was killed before its first line."""
+    (tmp_path / "0.log.json").mkdir()
+    killed = tmp_path / "killed.log.json"
+    killed.write_text('{"env_info": "", "seed": 0}\n')
+    return [tmp_path / "0.log.json", log_json, killed]
+
+
+def test_a_log_that_cannot_be_read_is_named_and_left_out(tool, three_logs, tmp_path):
+    png = tmp_path / "curves.png"
+    outcome = tool(SCRIPT, "plot_curve", *three_logs, "--keys", "loss", "--legend", "a", "b", "c", "--out", png)
+    assert outcome == (
+        0,
+        f"left out: {three_logs[0]}: cannot be read (Is a directory)\n"
+        f"left out: {three_logs[2]}: no line is about a training step or a validation\n"
+        f"plot curve of {three_logs[1]}, metric is loss\nsave curve to: {png}\n",
+        "",
+    )
+    alone = tmp_path / "alone.png"
+    assert tool(SCRIPT, "plot_curve", three_logs[1], "--keys", "loss", "--legend", "b", "--out", alone).code == 0
+    assert png.read_bytes() == alone.read_bytes()
+    default = tool(SCRIPT, "plot_curve", *three_logs).out.splitlines()[-1]
+    assert default == f"save curve to: {three_logs[1].with_name('20210709_101213.top1_acc.png')}"
+
+
+def test_times_are_told_of_the_logs_that_have_them(tool, three_logs):
+    outcome = tool(SCRIPT, "cal_train_time", *three_logs)
+    assert outcome.out.startswith(tool(SCRIPT, "cal_train_time", three_logs[1]).out)
+    assert [line.split(":")[0] for line in outcome.out.splitlines()[-2:]] == ["left out", "left out"]
+
+
+def test_where_no_log_can_be_read_that_is_an_error(tool, three_logs):
+    for command in ("plot_curve", "cal_train_time"):
+        outcome = tool(SCRIPT, command, three_logs[0], three_logs[2])
+        assert (outcome.code, outcome.out) == (2, "")
+        assert f"{three_logs[0]}: cannot be read" in outcome.err
+
+
+def test_a_value_that_one_log_lacks_is_drawn_of_the_others(tool, log_json, tmp_path):
+    short = tmp_path / "short.log.json"
+    short.write_text('{"mode": "train", "epoch": 1, "iter": 20, "lr": 0.1, "loss": 1.0}\n')
+    outcome = tool(SCRIPT, "plot_curve", short, log_json, "--keys", "top1_acc", "--out", tmp_path / "c.png")
+    assert outcome.out.startswith(f"left out: {short} does not contain metric top1_acc")
+    outcome = tool(SCRIPT, "plot_curve", short, log_json, "--keys", "top1_ac")
+    assert outcome.code == 2 and "does not contain metric top1_ac" in outcome.err

@@ -98,6 +98,8 @@ class OldFormats:
                 raise UserError(f"{flag}: exported networks cannot be tested; give the .pth file it was exported from")
 
 
+ReferenceLines = Annotated[bool, Parameter(name="--reference-lines", show=False, negative="")]
+"""Whether figures are printed in the words of MMAction2's evaluation: the scripts in tools/ ask for it."""
 ALONE, NO_TRAIN_FLAGS, NO_TEST_FLAGS, PYTORCH = Launch(), OldTrainFlags(), OldTestFlags(), OldFormats()
 
 
@@ -124,11 +126,13 @@ def newest(eval_options: list[str], options: list[str] | None) -> list[str]:
     return options
 
 
-def top_ks(options: Mapping[str, Any]) -> tuple[int, ...]:
-    """The k of top-k accuracy, of `--eval-options topk=(1,3)`; 1 and 5 without. Raises UserError for another option."""
+def top_ks(options: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The k of top-k accuracy, of `--eval-options topk=(1,3)`; None without. Raises UserError for another option."""
     if unknown := options.keys() - {"topk"}:
         raise UserError(f"--eval-options {min(unknown)}: the only option is topk, as in --eval-options topk=(1,5)")
-    ks = options.get("topk", (1, 5))
+    if "topk" not in options:
+        return None
+    ks = options["topk"]
     ks = tuple(ks) if isinstance(ks, list | tuple) else (ks,)
     if not ks or any(type(k) is not int or k < 1 for k in ks):
         raise UserError(f"--eval-options topk={options['topk']}: expected whole numbers from 1 on, as in topk=(1,5)")

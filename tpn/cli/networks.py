@@ -1,4 +1,4 @@
-"""Commands around a network, most of which tools/ has at MMAction2's paths: logs, size, time, metrics, features."""
+"""Commands around a network, most of them at MMAction2's paths, too: logs, size, time, settings, metrics, features."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +7,16 @@ from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt
 
 from tpn.cli.app import CfgOptions, Device, Flag, Many, Metric, app, console
-from tpn.cli.flags import ALONE, NO_TEST_FLAGS, Hidden, Launch, OldTestFlags, top_ks, warn_without_effect
+from tpn.cli.flags import (
+    ALONE,
+    NO_TEST_FLAGS,
+    Hidden,
+    Launch,
+    OldTestFlags,
+    ReferenceLines,
+    top_ks,
+    warn_without_effect,
+)
 from tpn.errors import UserError
 
 EvalOptions = Annotated[list[str], Many]
@@ -63,11 +72,10 @@ def cal_train_time(*json_logs: Path, include_outliers: Flag = False) -> None:
     include_outliers
         Count the first logged time of every epoch, too, which contains the start of the workers.
     """
-    from tpn.log_curves import step_time_lines
+    from tpn.log_curves import print_step_times
 
     check_logs_given(json_logs)
-    for log in json_logs:
-        print("\n".join(step_time_lines(log, include_outliers=include_outliers)))
+    print_step_times(json_logs, include_outliers=include_outliers, console=console())
 
 
 def check_logs_given(json_logs: tuple[Path, ...]) -> None:
@@ -165,6 +173,25 @@ def profile(
     )
 
 
+@app.command(name="config")
+def show_config(config: Path, /, *, cfg_options: CfgOptions = []) -> None:  # noqa: B006 (read only)
+    """Print the resolved settings of a recipe, or every problem it has.
+
+    Example: `tpn config my_recipe.py --cfg-options model.backbone.depth=101`
+
+    Parameters
+    ----------
+    config
+        The recipe.
+    cfg_options
+        Settings to change.
+    """
+    from tpn.compat import load_config
+    from tpn.config import dump_config, parse_overrides
+
+    print(dump_config(load_config(config, parse_overrides(cfg_options))), end="")
+
+
 @app.command(name="print-config", show=False)
 def print_config(
     config: Path,
@@ -198,6 +225,7 @@ def eval_metric(
     eval: Annotated[list[Metric], Many],
     cfg_options: CfgOptions = [],  # noqa: B006 (read only)
     eval_options: EvalOptions = [],  # noqa: B006 (read only)
+    reference_lines: ReferenceLines = False,
 ) -> None:
     """Compute the metrics of a result file that `tpn test --out` or MMAction2 wrote.
 
@@ -214,14 +242,21 @@ def eval_metric(
     cfg_options
         Settings to change, as `data.test.ann_file=my_list.txt`.
     eval_options
-        `topk=(1,3)`: other k than 1 and 5.
+        `topk=(1,3)`: other k than 1 and 5 (5 only where there are more classes).
     """
     from tpn.compat import load_config
     from tpn.config import parse_overrides
     from tpn.rescore import evaluate_results
 
     settings = load_config(config, parse_overrides(cfg_options))
-    evaluate_results(settings, results, metrics=eval, ks=top_ks(parse_overrides(eval_options)), console=console())
+    evaluate_results(
+        settings,
+        results,
+        metrics=eval,
+        ks=top_ks(parse_overrides(eval_options)),
+        reference_lines=reference_lines,
+        console=console(),
+    )
 
 
 @app.command(name="fuse")

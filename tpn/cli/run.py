@@ -1,4 +1,4 @@
-"""Train, test, benchmark, predict, demo, config: the commands that build a network and run it."""
+"""Train, test, benchmark, predict, demo: the commands that build a network and run it."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,10 +17,11 @@ from tpn.cli.flags import (
     OldFormats,
     OldTestFlags,
     OldTrainFlags,
+    ReferenceLines,
     newest,
     top_ks,
     warn_without_effect,
-)
+)  # fmt: skip
 from tpn.errors import UserError
 
 
@@ -143,6 +144,7 @@ def test(
     launch: Launch = ALONE,
     old: OldTestFlags = NO_TEST_FLAGS,
     formats: OldFormats = PYTORCH,
+    reference_lines: ReferenceLines = False,
 ) -> None:
     """Score the test videos with the multi-view protocol.
 
@@ -161,7 +163,7 @@ def test(
     average_clips
         Average the views after the softmax (prob) or before it (score). Default: the recipe's.
     eval_options
-        `topk=(1,3)`: other k for top_k_accuracy than 1 and 5.
+        `topk=(1,3)`: other k for top_k_accuracy than 1 and 5 (5 only where there are more classes).
     dtype
         Precision of the forward pass: float32, bfloat16 or float16. Default: the recipe's, float32.
     compile
@@ -187,7 +189,17 @@ def test(
         evaluation = settings.evaluation.model_copy(update={"average_clips": average_clips})
         settings = settings.model_copy(update={"evaluation": evaluation})
     with joined_world(device) as world:
-        run_test(settings, checkpoint, metrics=eval, ks=ks, out=out, compile=compile, world=world, console=console())
+        run_test(
+            settings,
+            checkpoint,
+            metrics=eval,
+            ks=ks,
+            out=out,
+            compile=compile,
+            reference_lines=reference_lines,
+            world=world,
+            console=console(),
+        )
 
 
 @app.command
@@ -325,22 +337,3 @@ def demo(*, work_dir: Path = Path("work_dirs/demo"), epochs: PositiveInt | None 
     from tpn.engine.distributed import choose_device
 
     run_demo(work_dir, epochs=epochs, device=choose_device(device, local_rank=0), console=console())
-
-
-@app.command(name="config")
-def show_config(config: Path, /, *, cfg_options: CfgOptions = []) -> None:  # noqa: B006 (read only)
-    """Print the resolved settings of a recipe, or every problem it has.
-
-    Example: `tpn config my_recipe.py --cfg-options model.backbone.depth=101`
-
-    Parameters
-    ----------
-    config
-        The recipe.
-    cfg_options
-        Settings to change.
-    """
-    from tpn.compat import load_config
-    from tpn.config import dump_config, parse_overrides
-
-    print(dump_config(load_config(config, parse_overrides(cfg_options))), end="")

@@ -1,4 +1,4 @@
-"""What videos ask of those who show them, counted: pictures to be turned, pixels that are not square."""
+"""What is worth knowing of videos, counted: pictures to be turned, pixels that are not square, single frames."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Marks(NamedTuple):
     """By another angle, which is not applied."""
     stretched: bool = False
     """Its pixels are not square, which is not applied either."""
+    single: bool = False
+    """It has one frame alone."""
 
 
 def marks_of(video: VideoFile) -> Marks:
@@ -33,18 +35,20 @@ def marks_of(video: VideoFile) -> Marks:
         turned=video.turn not in (UPRIGHT, None),
         askew=video.turn is None,
         stretched=video.pixel_aspect != 1,
+        single=len(video) == 1,
     )
 
 
 def describe_marks(marks: Iterable[Marks], rotation: Rotation) -> str:
     """How many videos have which marks, and what becomes of them; '' where none has any."""
     found = list(marks)
-    turned, askew, stretched = (sum(column) for column in zip(*found, strict=True)) if found else (0, 0, 0)
+    turned, askew, stretched, single = (sum(column) for column in zip(*found, strict=True)) if found else (0, 0, 0, 0)
     done = "done" if rotation == "apply" else "not done"
     parts = {
         f"{turned} with a mark to turn them ({done}: data.rotation={rotation!r})": turned,
         f"{askew} with a mark to turn them by another angle than a quarter turn (not done)": askew,
         f"{stretched} with pixels that are not square (read as stored, as in the reference)": stretched,
+        f"{single} with a single frame, which every clip of them repeats": single,
     }
     return ", ".join(part for part, count in parts.items() if count)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tpn.config import Config
+from tpn.data.annotations import Record
 from tpn.data.dataset import VideoDataset
 from tpn.data.frame_folders import unused_first_frames
 from tpn.data.marks import marks_remark
@@ -21,7 +22,8 @@ SHOWN_CLASSES = 5
 
 def training_remarks(config: Config, train_set: VideoDataset) -> list[str]:
     """What the log of a training begins with."""
-    return [*data_remarks(config, train_set), *filter(None, [mirror_remark(config, train_set.flip_label_map)])]
+    mirrored = mirror_remark(config, train_set.flip_label_map)
+    return [*data_remarks(config, train_set), *filter(None, [mirrored])]
 
 
 def data_remarks(config: Config, dataset: VideoDataset) -> list[str]:
@@ -32,7 +34,30 @@ def data_remarks(config: Config, dataset: VideoDataset) -> list[str]:
         read_timeout=config.data.read_timeout,
         processes=usable_workers(config.data.workers_per_gpu) or 1,
     )
-    return [remark for remark in (frames_remark(dataset), marks) if remark]
+    labels = [record.label for record in dataset.records]
+    classes = classes_remark(labels, num_classes=config.model.cls_head.num_classes)
+    return [remark for remark in (classes, frames_remark(dataset), single_remark(dataset.records), marks) if remark]
+
+
+def classes_remark(labels: Sequence[int], *, num_classes: int) -> str:
+    """A remark if a list has labels of the lower half of the classes only: it may be of another data set; or ''."""
+    highest = max(labels, default=0)
+    if 2 * (highest + 1) > num_classes:
+        return ""
+    return (
+        f"the network has {num_classes} classes, but the highest label of the list is {highest}: if the list has all "
+        f"classes there are, set model.cls_head.num_classes={highest + 1}"
+    )
+
+
+def single_remark(records: Sequence[Record]) -> str:
+    """A remark if folders have one frame alone; or ''."""
+    single = [record.path for record in records if record.num_frames == 1]
+    if not single:
+        return ""
+    return (
+        f"{len(single)} of {len(records)} folders have a single frame ({single[0]}), which every clip of them repeats"
+    )
 
 
 def frames_remark(dataset: VideoDataset) -> str:

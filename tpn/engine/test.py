@@ -29,17 +29,18 @@ def test(
     checkpoint: Path,
     *,
     metrics: Sequence[Metric],
-    ks: Sequence[int] = (1, 5),
+    ks: Sequence[int] | None = None,
     out: Path | None,
     compile: bool = False,
-    briefly: bool = False,
+    reference_lines: bool = False,
     world: World,
     console: Console,
 ) -> dict[str, float]:
-    """Score the test videos; print and return the metrics (top_k_accuracy for each of `ks`), write the scores.
+    """Score the test videos; print each metric as `name: value` and return them, write the scores.
 
     Args:
-        briefly: print each metric once, `name: value`, and not before that in the words of MMAction2's evaluation.
+        ks: of top_k_accuracy; None: as `evaluate_scores` has it.
+        reference_lines: print them before that in the words of MMAction2's evaluation, as its tools/test.py does.
     Raises:
         UserError: before any scoring, where `out`, the list or the checkpoint cannot be used, or nothing can `compile`.
         DataError: more videos cannot be read than `data.test.max_bad` allows; all of them are named.
@@ -79,7 +80,7 @@ def test(
         )
     labels = np.array([record.label for record in dataset.records])
     values = evaluate_scores(scores, labels, metrics, ks=ks)
-    evaluation = [] if briefly else metric_lines(metrics, values)
+    evaluation = metric_lines(metrics, values) if reference_lines else []
     for line in [*evaluation, *(f"{key}: {value:.4f}" for key, value in values.items())]:
         print_line(line, console)
     return values
@@ -104,7 +105,6 @@ def test_after_training(run: Run, *, last: bool, best: bool) -> None:
             Path(file),
             metrics=run.config.evaluation.metrics,
             out=run.work_dir / f"{name}_pred.pkl",
-            briefly=True,
             world=run.world,
             console=run.console,
         )

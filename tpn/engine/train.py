@@ -26,6 +26,7 @@ from tpn.engine.stop import Stopped
 from tpn.engine.summary import write_end, write_start
 from tpn.engine.validation import validate
 from tpn.errors import UserError
+from tpn.metrics import telling_ks
 from tpn.report import draw_curves
 
 SLOW_STEP = 2.0  # seconds, from which on the first step is told of
@@ -111,7 +112,7 @@ def train_epoch(run: Run) -> None:
                         logits, aux_logits = network(clips)
                     losses = recognition_losses(logits, aux_logits, labels, aux_weight=aux_weight)
                     scaler.scale(losses["loss"] * share).backward()
-                accuracy = {"top1_acc": hits(logits, labels, 1), "top5_acc": hits(logits, labels, 5)}
+                accuracy = {f"top{k}_acc": hits(logits, labels, k) for k in telling_ks(logits.shape[1])}
                 recent.update({**losses, **accuracy}, len(labels))
                 checked.append(losses["loss"].detach())
             scaler.unscale_(optimizer)
