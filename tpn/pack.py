@@ -20,7 +20,7 @@ from rich.console import Console
 from tpn.data.annotations import Format, Record, list_problems, read_list
 from tpn.data.dataset import FixedViews, RandomViews, Views, open_record, read_views
 from tpn.data.decode import VideoFile
-from tpn.data.encode import Profile, encode, pictures
+from tpn.data.encode import SQUARE, Profile, encode, pictures, shown_aspect
 from tpn.data.file_lists import to_json, to_text
 from tpn.data.frames import FrameFolder
 from tpn.data.paths import kind_of, out_of_reach
@@ -212,8 +212,8 @@ def pack_one(record: Record, *, source: Source, out: Path, profile: Profile) -> 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with source.open(record) as video:
-            rate = video.frame_rate if isinstance(video, VideoFile) else 0.0
-            count = encode(pictures(video), temporary, frame_rate=rate, profile=profile)
+            rate, aspect = (video.frame_rate, shown_aspect(video)) if isinstance(video, VideoFile) else (0.0, SQUARE)
+            count = encode(pictures(video), temporary, frame_rate=rate, profile=profile, pixel_aspect=aspect)
         with VideoFile(temporary) as packed:
             if not len(packed) == count == len(video):
                 return (

@@ -66,7 +66,8 @@ def predict(
         scores = ShownScorer(**vars(scorer), bar=bar)(pixels[None])[0]
     shown = min(SHOWN_CLASSES, len(names))
     print_line(f"The top-{shown} labels with corresponding scores are:", console)
-    for score, label in zip(*scores.topk(shown), strict=True):
+    ranked = scores.sort(descending=True, stable=True)  # of equal scores the lower class comes first
+    for score, label in zip(ranked.values[:shown], ranked.indices[:shown], strict=True):
         print_line(f"{names[label]}: {score:.4f}", console)
     if out is not None:
         draw_prediction(pixels[0].numpy(), names, scores.numpy(), out)

@@ -1,5 +1,8 @@
 """Videos encoded once more: the same frames in the same order, in colours that stay, laid out for single reads."""
 
+import itertools
+from fractions import Fraction
+
 import av
 import cv2
 import numpy as np
@@ -7,7 +10,8 @@ import pytest
 from av.error import FFmpegError
 
 from tpn.data.decode import VideoFile
-from tpn.data.encode import Profile, encode, pictures
+from tpn.data.display import UPRIGHT, Turn
+from tpn.data.encode import Profile, encode, pictures, shown_aspect, turned
 from tpn.data.frames import FrameFolder
 from tpn.errors import DataError
 
@@ -24,6 +28,7 @@ SOURCES = {
     "grey.mkv": {"codec": "ffv1", "pix_fmt": "gray"},
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
     "mpeg4.avi": {"codec": "mpeg4", "max_b_frames": 2},
+    "fifteen_bits.avi": {"codec": "rawvideo", "pix_fmt": "rgb555le"},
 }  # fmt: skip
 
 
@@ -149,3 +154,89 @@ def test_a_target_that_cannot_be_written_is_an_error_of_the_system(make_video, t
         pytest.raises((OSError, FFmpegError)),
     ):
         encode(pictures(video), tmp_path / "none" / "packed.mp4", frame_rate=25, profile=PROFILE)
+
+
+# ------------------------------------------------------------------------------------- what a file says of its pictures
+
+
+def packed(source, target) -> VideoFile:
+    """A video encoded as `tpn data pack` does it, opened."""
+    with VideoFile(source) as video:
+        encode(pictures(video), target, frame_rate=video.frame_rate, profile=PROFILE, pixel_aspect=shown_aspect(video))
+    return VideoFile(target)
+
+
+def test_white_stays_white_in_fifteen_bits(encode_frames, tmp_path):
+    source = encode_frames(
+        tmp_path / "white.avi", np.full((3, 48, 64, 3), 255, np.uint8), **SOURCES["fifteen_bits.avi"]
+    )
+    with packed(source, tmp_path / "packed.mp4") as video:
+        assert video.read([1]).mean() > 253.5
+
+
+def test_the_rate_is_that_of_the_times(make_video, tmp_path):
+    """A rate of 50 announced, 25 present: the copy lasts as long as the original."""
+    source = make_video("rate.mkv", num_frames=40)
+    content = source.read_bytes()
+    duration = (40_000_000).to_bytes(4)  # DefaultDuration, in nanoseconds
+    assert content.count(duration) == 1
+    wrong = tmp_path / "wrong.mkv"
+    wrong.write_bytes(content.replace(duration, (20_000_000).to_bytes(4)))
+    with VideoFile(wrong) as video, av.open(str(wrong)) as container:
+        assert float(container.streams.video[0].average_rate) == pytest.approx(50)
+        assert video.frame_rate == pytest.approx(25, rel=1e-3)
+    with packed(wrong, tmp_path / "packed.mp4") as video:
+        assert video.frame_rate == pytest.approx(25, rel=1e-3)
+
+
+def test_a_real_file_with_a_wrong_rate_keeps_its_duration(shared, tmp_path):
+    source = shared / "videos/real/double_rate.mkv"
+    with av.open(str(source)) as container:
+        times = [packet.pts for packet in container.demux(video=0) if packet.size]
+        seconds = (
+            float((max(times) - min(times)) * container.streams.video[0].time_base) * len(times) / (len(times) - 1)
+        )
+    with packed(source, tmp_path / "packed.mp4") as video:
+        assert len(video) / video.frame_rate == pytest.approx(seconds, rel=0.01)
+
+
+def test_a_change_of_size_is_refused(make_video, tmp_path):
+    small, large = make_video("s.ts", num_frames=5), make_video("l.ts", num_frames=5, height=96)
+    path = tmp_path / "both.ts"
+    path.write_bytes(small.read_bytes() + large.read_bytes())
+    with VideoFile(path) as video, pytest.raises(DataError, match="changes its picture size before frame 5"):
+        encode(pictures(video), tmp_path / "packed.mp4", frame_rate=25, profile=PROFILE)
+
+
+@pytest.mark.parametrize("size, aspect", [((48, 64), Fraction(4, 3)), ((47, 63), Fraction(16, 15))])
+def test_the_pixel_aspect_stays(encode_frames, tmp_path, size, aspect):
+    frames = np.random.default_rng(0).integers(256, size=(3, *size, 3), dtype=np.uint8)
+    options = {"x264-params": f"sar={aspect.numerator}/{aspect.denominator}"}
+    source = encode_frames(tmp_path / "wide.mkv", frames, options=options, pix_fmt="yuv444p")
+    with packed(source, tmp_path / "packed.mp4") as video:
+        shown = video.pixel_aspect * video.read([0]).shape[2] / video.read([0]).shape[1]
+        assert float(shown) == pytest.approx(float(aspect * size[1] / size[0]), rel=0.01)
+
+
+@pytest.mark.parametrize("turn", list(itertools.product([False, True], repeat=3)))
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p"])
+def test_turned_frames_are_the_frames_turned(make_video, pix_fmt, turn):
+    source = make_video(f"turn_{pix_fmt}.mp4", num_frames=3, height=96, width=128, pix_fmt=pix_fmt)
+    with av.open(str(source)) as container:
+        frame = next(container.decode(video=0))
+    ours, stored = turned(frame, Turn(*turn)).to_ndarray(format="rgb24"), frame.to_ndarray(format="rgb24")
+    expected = Turn(*turn)(stored)
+    assert ours.shape == expected.shape
+    assert psnr(ours[None], expected[None]).min() > 38  # colours lie at other corners of their four pixels then
+
+
+def test_a_turned_video_is_packed_as_it_is_shown(shared, tmp_path):
+    source = shared / "videos/real/rotated.mp4"
+    with VideoFile(source) as video:
+        before = video.read(range(len(video)))
+    with packed(source, tmp_path / "packed.mp4") as video:
+        after = video.read(range(len(video)))
+        assert video.turn == UPRIGHT
+    assert before.shape[2] < before.shape[1]
+    resized = np.stack([cv2.resize(image, after.shape[2:0:-1], interpolation=cv2.INTER_AREA) for image in before])
+    assert psnr(resized, after).min() > 28

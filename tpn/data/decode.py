@@ -71,8 +71,11 @@ class VideoFile:
 
     @property
     def frame_rate(self) -> float:
-        """Frames per second, on average; 0 where the file does not say."""
-        return float(self._source.stream.average_rate or 0)
+        """Frames per second, on average, by the times of the packets, since headers may be wrong; 0 if unknown."""
+        announced = float(self._source.stream.average_rate or 0)
+        seconds = self._source.seconds
+        counted = len(self) / seconds if seconds else announced
+        return announced if abs(announced - counted) < 0.01 * counted else counted
 
     @property
     def remark(self) -> str:
@@ -129,13 +132,16 @@ class VideoFile:
 
         Raises DataError where one is missing or damaged.
         """
-        count = 0
+        count, size = 0, None
         for number, frame in self._decode_from_start():
             if number > count:
                 break
             if number == count:
                 if frame.is_corrupt:
                     raise self._corrupt(number)
+                if size not in (None, (frame.width, frame.height)):
+                    raise self._resized(number)
+                size = frame.width, frame.height
                 count += 1
                 yield frame
         if count < len(self):
@@ -159,7 +165,7 @@ class VideoFile:
                 if is_corrupt:
                     raise self._corrupt(number)
                 if size not in (None, (frame.width, frame.height)):
-                    raise self._error(f"changes its picture size before frame {number}; re-encode it to one size")
+                    raise self._resized(number)
                 size = frame.width, frame.height
                 missing.remove(number)
                 yield number, self._shown(frame)
@@ -244,6 +250,9 @@ class VideoFile:
             return True
         header = codec.extradata or b""
         return len(header) > 21 and (header[21] >> 3) & 7 == 1  # numTemporalLayers in the hvcC record
+
+    def _resized(self, number: int) -> DataError:
+        return self._error(f"changes its picture size before frame {number}; re-encode it to one size")
 
     def _corrupt(self, number: int) -> DataError:
         return self._error(

@@ -58,6 +58,18 @@ class PacketSource:
         """The stream's decoder."""
         return self.stream.codec_context
 
+    @property
+    def seconds(self) -> float:
+        """How long the pictures that are shown last, by their packets' times; 0 where they have none."""
+        known = [
+            time
+            for (pts, dts, _), hidden in zip(self._identities, self.index.discarded, strict=True)
+            if not hidden and (time := dts if pts is None else pts) is not None
+        ]
+        if len(known) < 2 or self.stream.time_base is None:
+            return 0.0
+        return float((max(known) - min(known)) * self.stream.time_base) * len(known) / (len(known) - 1)
+
     def close(self) -> None:
         """Release the file, its decoder and the packets kept."""
         self.container.close()
