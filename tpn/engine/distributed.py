@@ -39,29 +39,30 @@ def joined_world(device: str | None = None, *, timeout: float | None = None) -> 
         timeout: seconds that a process waits for the others before it takes them for dead. None: PyTorch's 10 minutes
             on GPUs, 30 on CPUs.
     Raises:
-        UserError: another process has ended, or has not answered in time.
+        UserError: another process has ended, or has not answered in time; or the port to meet on is taken.
     """
     size, rank, local_rank = (int(os.environ.get(key, default)) for key, default in _TORCHRUN.items())
     chosen = choose_device(device, local_rank)
     if size == 1:
         yield World(rank=0, size=1, device=chosen)
         return
-    dist.init_process_group(
-        "nccl" if chosen.type == "cuda" else "gloo",
-        device_id=chosen if chosen.type == "cuda" else None,
-        timeout=None if timeout is None else timedelta(seconds=timeout),
-        rank=rank,
-        world_size=size,
-        store=own_store(),
-    )
     try:
+        dist.init_process_group(
+            "nccl" if chosen.type == "cuda" else "gloo",
+            device_id=chosen if chosen.type == "cuda" else None,
+            timeout=None if timeout is None else timedelta(seconds=timeout),
+            rank=rank,
+            world_size=size,
+            store=own_store(),
+        )
         yield World(rank=rank, size=size, device=chosen)
     except RuntimeError as error:
         if (told := explained(error)) is None:
             raise
         raise UserError(told) from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 _TORCHRUN = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
@@ -82,8 +83,10 @@ def own_store() -> Store | None:
 
 
 def explained(error: RuntimeError) -> str | None:
-    """What PyTorch says of a process that is gone, in words for people; None for any other error."""
+    """What PyTorch says of a process that is gone or a port, in words for people; None for any other error."""
     text = str(error)
+    if "EADDRINUSE" in text:
+        return f"port {os.environ.get('MASTER_PORT')} is taken on this machine: set MASTER_PORT to another one"
     if any(sign in text for sign in ("closed by peer", "reset by peer", "Broken pipe")):
         return "another process of this run has ended; what it printed says why"
     if "imed out" in text or "imeout" in text:
