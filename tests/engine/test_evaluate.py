@@ -145,6 +145,12 @@ def test_views_in_portions_score_as_all_at_once(config, scorer, monkeypatch):
     assert torch.equal(torch.cat([scorer(video) for video in views.split(1)]), whole)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_views_of_a_pixel_are_scored(scorer, size):
+    views = torch.randint(256, (2, 3, 8, size, size, 3), dtype=torch.uint8)
+    assert scorer(views).isfinite().all()
+
+
 def test_scoring_changes_neither_the_model_nor_torchs_generator(config, scorer):
     weights = {name: tensor.clone() for name, tensor in scorer.model.state_dict().items()}
     generator = torch.get_rng_state()

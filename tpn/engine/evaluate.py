@@ -62,7 +62,7 @@ class Scorer:
         n, t, h, w, _ = shape
         stem_channels = self.model.backbone.base_channels
         # Four tensors of the stem's output: no later stage holds more at once.
-        bytes_per_view = 4 * stem_channels * t * (h // 2) * (w // 2) * self.dtype.itemsize
+        bytes_per_view = 4 * stem_channels * t * ((h + 1) // 2) * ((w + 1) // 2) * self.dtype.itemsize
         largest = max(1, int(self.memory_budget() // bytes_per_view))
         return max(size for size in range(1, n + 1) if n % size == 0 and size <= largest)
 
