@@ -7,6 +7,7 @@ from torch import nn
 
 import tpn.models.layers as layers
 from tpn.config.settings import Head, Model, Neck, SlowOnlyBackbone, TSMBackbone
+from tpn.models.folding import fold_time
 from tpn.models.kernels import patches, temporal_weight_gradient
 from tpn.models.layers import ConvModule, SpatialConv, TemporalConv, TemporalShift
 from tpn.models.recognizer import Recognizer, build_recognizer
@@ -106,6 +107,39 @@ def test_products_per_tap_are_the_temporal_weight_gradient(frames):
     y = F.conv2d(x, kernel, padding=(1, 0))
     dz = torch.randn_like(y)
     torch.testing.assert_close(temporal_weight_gradient(dz, x), torch.autograd.grad(y, kernel, dz)[0])
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("graded", [True, False], ids=["trained", "without gradients"])
+def test_running_statistics_are_within_1e6_of_float64(graded, dtype, num_threads):
+    """803,000 values of each channel, as the stem has at 8 clips of 8 frames and half of 224 x 224."""
+    torch.manual_seed(0)
+    module = ConvModule(SpatialConv(8, 8, 1), norm=8).train()
+    nn.init.eye_(module.conv.weight.data.view(8, 8))
+    module.bn.momentum = 1.0
+    clips = (torch.randn(8, 8, 112, 112, 8) * torch.rand(8) + torch.randn(8)).to(dtype).permute(0, 4, 1, 2, 3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    with torch.set_grad_enabled(graded), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        y = module(clips)
+    torch.set_num_threads(threads)
+    var, mean = torch.var_mean(clips.double(), dim=(0, 2, 3, 4))
+    torch.testing.assert_close(module.bn.running_var.double(), var, rtol=1e-6, atol=0)
+    torch.testing.assert_close(module.bn.running_mean.double(), mean, rtol=1e-6, atol=1e-7)
+    expected = ((clips - mean.view(8, 1, 1, 1)) / (var.view(8, 1, 1, 1) + module.bn.eps).sqrt()).relu()
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5 if dtype == torch.float32 else 8e-3, atol=1e-5)
+
+
+def test_a_norm_tracks_what_pytorchs_does_step_by_step():
+    torch.manual_seed(0)
+    module, norm = ConvModule(SpatialConv(4, 6, 3), norm=6).double().train(), nn.BatchNorm2d(6).double()
+    nn.init.normal_(module.conv.weight)
+    for _ in range(3):
+        x = torch.randn(2, 4, 3, 5, 5, dtype=torch.float64)
+        module(x)
+        norm(module.conv(fold_time(x)))
+    torch.testing.assert_close(dict(module.bn.named_buffers()), dict(norm.named_buffers()), rtol=1e-12, atol=1e-14)
 
 
 def without_dropout(model: Recognizer) -> Recognizer:

@@ -130,24 +130,57 @@ def test_losses_and_running_statistics_match_the_reference(name, case, build, se
     )
     buffers = model.state_dict()
     ours = {key: buffers[key].norm().item() for key in spec["buffers"]}
-    assert ours == pytest.approx(spec["buffers"], rel=1e-5)
+    assert ours == pytest.approx(spec["buffers"], rel=1e-6)
     total = torch.tensor(list(gradient_norms(model).values())).norm().item()
     assert total == pytest.approx(torch.tensor(list(spec["grad_norm"].values())).norm().item(), rel=1e-3)
 
 
-# The reference's float32 gradients of the earliest norms are themselves up to 2.5e-3 away from float64 (a ReLU's input
-# near zero falls on either side, and batch norm's sums round differently in each memory order). So each gradient is
-# compared in the reference's memory order, and folding is shown to compute the same function in float64.
+# No float32 gradient of these networks is nearer to float64 than about 3e-3: the last bit of a ReLU's input near zero
+# decides on which side it falls. So the yardstick is the same network in the reference's memory order, every gradient
+# by autograd, with its input moved by 1e-7: what the reference's own figures are worth.
+
+MOVES = [1, 2, 3]
+"""Seeds of the yardstick's moves."""
 
 
+class Moved:
+    """`seeded`, its inputs moved by 1e-7."""
+
+    def __init__(self, seeded, seed: int) -> None:
+        self.fill, self.original, self.seed = seeded.fill, seeded.clip, seed
+
+    def clip(self, shape, seed) -> torch.Tensor:
+        x = self.original(shape, seed)
+        return x + 1e-7 * torch.randn(x.shape, generator=torch.Generator().manual_seed(self.seed))
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def largest_and_median(norms: dict[str, float], exact: dict[str, float]) -> tuple[float, float]:
+    """Of the relative errors."""
+    assert norms.keys() == exact.keys()
+    errors = sorted(abs(norms[key] - exact[key]) / exact[key] for key in exact)
+    return errors[-1], errors[len(errors) // 2]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAIN_CASES)
-def test_every_gradient_matches_the_reference_in_its_memory_order(name, case, build, seeded, monkeypatch):
+def test_gradients_are_as_near_to_float64_as_the_references(name, case, build, seeded, monkeypatch, threads):
     spec = case(name)
+    exact = gradient_norms(train_once(spec, build, seeded, torch.float64)[1])
+    ours = largest_and_median(gradient_norms(train_once(spec, build, seeded)[1]), exact)
     in_reference_order(monkeypatch)
-    _, model = train_once(spec, build, seeded)
-    norms = gradient_norms(model)
-    assert norms.keys() == spec["grad_norm"].keys()
-    assert {k: (norms[k], ref) for k, ref in spec["grad_norm"].items() if abs(norms[k] - ref) > 1e-3 * ref} == {}
+    moved = [
+        largest_and_median(gradient_norms(train_once(spec, build, Moved(seeded, seed))[1]), exact) for seed in MOVES
+    ]
+    assert ours[0] <= 1.2 * max(largest for largest, _ in moved)
+    assert ours[1] <= 1.2 * max(median for _, median in moved)
 
 
 @pytest.mark.slow
@@ -185,20 +218,24 @@ def follow(spec, build, seeded, num_steps: int) -> list[dict[str, float]]:
     return ratios
 
 
-# Rounding grows tenfold a step (float64 itself is 1.6e-3 away from the reference's float32 at step 5), so the whole
-# trajectory is followed in the reference's memory order, and the folded network's up to the second update.
+# Rounding grows tenfold a step, so that at the sixth the yardstick is what such a move has become by then.
 
 
 @pytest.mark.parametrize("index", [0, 1], ids=PUBLISHED)
-def test_six_training_steps_follow_the_reference(index, parity, build, seeded, monkeypatch):
-    in_reference_order(monkeypatch)
-    ratios = follow(parity("trajectory.json")[index], build, seeded, num_steps=6)
-    assert ratios[0] == pytest.approx(dict.fromkeys(ratios[0], 1.0), rel=1e-4)
-    assert ratios[5]["loss"] == pytest.approx(1.0, rel=1e-3)
-
-
-@pytest.mark.parametrize("index", [0, 1], ids=PUBLISHED)
-def test_the_folded_network_trains_alike(index, parity, build, seeded):
-    first, second = follow(parity("trajectory.json")[index], build, seeded, num_steps=2)
+def test_three_training_steps_follow_the_reference(index, parity, build, seeded, threads):
+    first, second, third = follow(parity("trajectory.json")[index], build, seeded, num_steps=3)
     assert first == pytest.approx(dict.fromkeys(first, 1.0), rel=1e-4)
     assert second == pytest.approx(dict.fromkeys(second, 1.0), rel=1e-3)
+    assert third["loss"] == pytest.approx(1.0, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1], ids=PUBLISHED)
+def test_six_training_steps_stay_as_near_to_the_reference_as_its_own(
+    index, parity, build, seeded, monkeypatch, threads
+):
+    spec = parity("trajectory.json")[index]
+    ours = follow(spec, build, seeded, num_steps=6)[5]["loss"]
+    in_reference_order(monkeypatch)
+    moved = [follow(spec, build, Moved(seeded, seed), num_steps=6)[5]["loss"] for seed in MOVES]
+    assert abs(ours - 1) <= 1.2 * max(abs(loss - 1) for loss in moved)

@@ -147,7 +147,7 @@ def in_sequence(modules: list[ConvModule], x: Tensor, residual: Tensor) -> Tenso
 
 def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
     """Whether the hand-written gradients of kernels.py apply; elsewhere autograd makes them."""
-    return module.training and x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return module.training and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def train_chain(modules: list[ConvModule], x: Tensor, residual: Tensor | None) -> Tensor:
