@@ -193,6 +193,24 @@ def test_a_file_may_be_called_anything(make_video, tmp_path, monkeypatch):
             assert len(video) == 5
 
 
+def test_colours_of_interlaced_pictures_are_those_of_their_field(make_video):
+    """A row of 4:2:0's colours belongs to two rows of one field: to rows 0 and 2, or 1 and 3, not to 0 and 1."""
+    path = make_video("interlaced.mp4", **VIDEOS["interlaced.mp4"])
+    with av.open(str(path)) as container:
+        frame = list(container.decode(video=0))[7]
+    assert frame.interlaced_frame
+    y, _, v = np.split(frame.to_ndarray().astype(float).ravel(), [48 * 64, 48 * 64 * 5 // 4])
+    rows = np.arange(48)
+    red = {
+        name: (y.reshape(48, 64) - 16) * 255 / 219 + 1.596 * (v.reshape(24, 32)[at].repeat(2, axis=1) - 128)
+        for name, at in {"by field": rows // 4 * 2 + rows % 2, "by frame": rows // 2}.items()
+    }
+    with VideoFile(path) as video:
+        ours = video.read([7])[0, :, :, 0]
+    distance = {name: abs(ours - values.clip(0, 255)).mean() for name, values in red.items()}
+    assert distance["by field"] < 1 < distance["by frame"] / 2  # 1: swscale's coefficients are integers
+
+
 def test_wrong_frame_numbers_are_refused(make_video):
     with VideoFile(make_video("five_frames.mp4", num_frames=5)) as video:
         for indices in [[], [-1], [5], [1, 1], [2, 1]]:

@@ -115,7 +115,7 @@ def encoded(make_video):
 
     def make(codec: str, suffix: str) -> Path:
         name = codec.replace(", ", "_").replace(" ", "_")
-        return make_video(f"{name}.{suffix}", num_frames=64, height=96, width=128, **CODECS[codec])
+        return make_video(f"identity_{name}.{suffix}", num_frames=64, height=96, width=128, **CODECS[codec])
 
     return make
 
