@@ -99,7 +99,12 @@ def batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def track(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, *, count: int) -> None:
-    """Move the running statistics towards those of a batch, of `count` values a channel, as PyTorch's norm does."""
+    """Move the running statistics towards those of a batch, of `count` values a channel, as PyTorch's norm does.
+
+    Raises ValueError, as that does, for a single value, which has no variance.
+    """
+    if count == 1:
+        raise ValueError("a batch norm has one value per channel, which has no variance: use larger or more clips")
     assert norm.running_mean is not None and norm.running_var is not None
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
