@@ -105,7 +105,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     origin = name_origin(content, state_dict)
     if is_authors(state_dict):
         state_dict = from_authors(state_dict)
-    dropped = {key: reason for key in state_dict for pattern, reason in DROPPED if pattern.fullmatch(key)}
+    dropped = {key: reason for key in state_dict if (reason := reason_to_drop(key))}
     return Checkpoint(
         path=path,
         origin=origin,
@@ -113,6 +113,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         meta=content.get("meta") or {},
         dropped=dropped,
     )
+
+
+def reason_to_drop(key: str) -> str:
+    """Why no network needs a tensor of this name that other programs leave in their files; '' for every other."""
+    return next((reason for pattern, reason in DROPPED if pattern.fullmatch(key)), "")
 
 
 def unwrapped(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -74,6 +74,11 @@ class TrainLoader:
         cuts = global_batches(self.num_records, batch_size=self.batch_size, world_size=self.world_size, start=start)
         return len(cuts), self._batches(epoch, cuts)
 
+    def smallest_batch(self, start: int = 0) -> int:
+        """The fewest videos that a rank gets in a step of an epoch, continued after `start` records."""
+        cuts = global_batches(self.num_records, batch_size=self.batch_size, world_size=self.world_size, start=start)
+        return min(((cut.stop - cut.start) // self.world_size for cut in cuts), default=self.batch_size)
+
     def _batches(self, epoch: int, cuts: list[slice]) -> Iterator[Batch]:
         order = epoch_order(self.num_records, seed=self.seed, epoch=epoch)
         mine = shares(order, cuts, rank=self.rank, world_size=self.world_size)

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tpn.compat.checkpoints import MMENGINE_STAND_INS, reason_to_drop
 from tpn.config.settings import CheckpointConfig
 from tpn.data.paths import kind_of
 from tpn.engine.folder import Place, read_place
+from tpn.engine.momenta import load_in_order, optimizer_in_order, published_order
 from tpn.errors import CheckpointError, UserError
 from tpn.models.recognizer import Recognizer
 from tpn.models.seal import seal
@@ -76,8 +78,10 @@ class SaveClock:
 def save_checkpoint(state: TrainState, path: Path, *, meta: Mapping[str, Any]) -> None:
     """Write {meta, state_dict, optimizer, scaler, …} with a seal; the file appears whole or not at all.
 
-    Raises UserError, which names the bytes free, where the disk refuses; what was at `path` is still there then.
+    Raises UserError, which names the bytes free, where the disk refuses, or the tensor that is not finite; what was at
+    `path` is still there then.
     """
+    check_finite(state, path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with partial.open("w+b") as file:
@@ -98,8 +102,27 @@ def save_checkpoint(state: TrainState, path: Path, *, meta: Mapping[str, Any]) -
         ) from error
 
 
+def check_finite(state: TrainState, path: Path) -> None:
+    """Raise UserError that names the first weight, running statistic or momentum which is not finite."""
+    names = {parameter: name for name, parameter in state.model.named_parameters()}
+    momenta = {
+        f"{kind} of {names[parameter]}": value
+        for parameter in names
+        for kind, value in state.optimizer.state.get(parameter, {}).items()
+    }
+    for name, value in {**state.model.state_dict(), **momenta}.items():
+        if isinstance(value, Tensor) and not value.isfinite().all():
+            raise UserError(
+                f"{path}: not written, because {name} is not finite; what was saved before is intact: lower "
+                "optimizer.lr or set optimizer.max_grad_norm, look at the videos, and go on with --auto-resume or "
+                "--resume-from"
+            )
+
+
 def as_checkpoint(state: TrainState, meta: Mapping[str, Any]) -> dict[str, Any]:
     """What the file holds, in MMAction2's layout as far as that goes."""
+    tensors = state.model.state_dict()
+    order = published_order(tensors)
     checkpoint: dict[str, Any] = {
         "meta": {
             **meta,
@@ -112,8 +135,8 @@ def as_checkpoint(state: TrainState, meta: Mapping[str, Any]) -> dict[str, Any]:
             "time": time.asctime(),
             "hook_msgs": dict(state.hook_msgs),
         },
-        "state_dict": {key: value.cpu() for key, value in state.model.state_dict().items()},
-        "optimizer": state.optimizer.state_dict(),
+        "state_dict": {key: tensors[key].cpu() for key in order},
+        "optimizer": optimizer_in_order(state.optimizer, state.model, order),
         "scaler": state.scaler.state_dict(),
         "window": state.window,
         "sealed": True,  # so that a file that has lost its seal is told from one that never had any
@@ -140,24 +163,25 @@ def sync_folder(folder: Path) -> None:
 
 
 def resume(state: TrainState, path: Path) -> str | None:
-    """Restore weights, optimizer, seed, scaling of the learning rate and position from a checkpoint of this project.
+    """Restore weights, optimizer, seed, scaling of the learning rate and position from a checkpoint, also MMAction2's.
 
     Returns:
         the dump of the settings that it was trained with; None where it holds none of this project.
     Raises:
         CheckpointError: the file is missing or damaged, of another network, or holds weights only.
     """
-    checkpoint = read_checkpoint(path)
-    check_keys(state.model.state_dict(), checkpoint["state_dict"], path, network="the model of this config")
+    checkpoint = read_checkpoint(path, stand_ins=MMENGINE_STAND_INS)
+    state_dict = {key: value for key, value in checkpoint["state_dict"].items() if not reason_to_drop(key)}
+    check_keys(state.model.state_dict(), state_dict, path, network="the model of this config")
     meta = checkpoint.get("meta") or {}
     if "optimizer" not in checkpoint or "epoch" not in meta:
         raise CheckpointError(
             f"{path}: holds weights only, so training cannot resume from it; to start from these weights, "
             f"use --cfg-options load_from={path}"
         )
-    state.model.load_state_dict(checkpoint["state_dict"])
+    state.model.load_state_dict(state_dict)
     try:
-        state.optimizer.load_state_dict(checkpoint["optimizer"])
+        load_in_order(state.optimizer, state.model, checkpoint["optimizer"], state_dict)
         check_momentum(state.optimizer)
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: its optimizer state is of another network ({error})") from error

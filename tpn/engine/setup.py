@@ -22,6 +22,7 @@ from tpn.engine.checkpoint import SaveClock, TrainState, recall_files, resume
 from tpn.engine.distributed import World, data_parallel, maxima, shared
 from tpn.engine.folder import RunFolder, held_folder
 from tpn.engine.log import RunLog, environment_info
+from tpn.engine.norms import check_norms
 from tpn.engine.optim import build_optimizer, scaled_lr
 from tpn.engine.remarks import training_remarks
 from tpn.engine.results import write_atomically
@@ -108,7 +109,8 @@ def start_run(
         skip_nonfinite: how many steps may be left out because their loss is not finite.
         compile: have torch.compile make the code of the steps.
     Raises:
-        UserError: data, weights or folder cannot be used, another run is at work in the folder, nothing can `compile`.
+        UserError: data, weights or folder cannot be used, a batch is too small for the norms, another run is at work
+            in the folder, nothing can `compile`.
     """
     make_deterministic(deterministic, world.device)
     with held_folder(work_dir, world) as folder:
@@ -123,6 +125,7 @@ def start_run(
         bad_file = work_dir / "bad_videos.txt" if world.is_main else None
         bad = BadVideos(config, "train", train_set.records, file=bad_file)
         loader = build_loader(config, train_set, bad, seed=state.seed, world=world)
+        check_norms(config, loader, state.position)
         log = open_log(config, work_dir, world, console)
     run = Run(
         config=config,

@@ -63,20 +63,29 @@ class Link:
 
 def normalize(link: Link, z: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The norm's output, and the mean and the inverse deviation it used; updates the running statistics."""
-    norm = link.norm
-    assert norm is not None
-    if norm.training and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-    assert norm.running_mean is not None and norm.running_var is not None
-    folded = link.fold(z)
+    norm, folded = link.norm, link.fold(z)
+    assert norm is not None and norm.running_mean is not None and norm.running_var is not None
     mean, variance = norm.running_mean.clone(), norm.running_var.clone()
     if norm.training:
         mean, variance = batch_statistics(folded)
-        count = folded.numel() // folded.shape[1]
-        norm.running_mean.lerp_(mean, norm.momentum or 0.0)
-        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum or 0.0)
+        track(norm, mean, variance, count=folded.numel() // folded.shape[1])
     y = aten.native_batch_norm(folded, weight, bias, mean, variance, False, 0.0, norm.eps)[0]
     return link.unfold(y, z), mean, torch.rsqrt(variance + norm.eps)
+
+
+def track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, *, count: int) -> None:
+    """Move the running statistics towards those of a batch, of `count` values a channel, as PyTorch's norm does.
+
+    Raises ValueError, as that does, for a single value, which has no variance.
+    """
+    if count == 1:
+        raise ValueError("a batch norm has one value per channel, which has no variance: use larger or more clips")
+    assert norm.running_mean is not None and norm.running_var is not None
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    momentum = norm.momentum or 0.0
+    norm.running_mean.lerp_(mean, momentum)
+    norm.running_var.lerp_(variance * (count / (count - 1)), momentum)
 
 
 def activate_again(link: Link, z: Tensor, mean: Tensor, inverse: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
