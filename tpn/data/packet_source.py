@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from tpn.data.nal_units import NalUnits
 from tpn.data.opening import open_video
 from tpn.data.packets import REORDERED, Doubt, PacketIndex, Span
-from tpn.data.pictures import LOOKS, Look
+from tpn.data.pictures import LOOKS, Look, Mpeg4
 from tpn.data.wholeness import check_whole, refuse_zeros
 from tpn.errors import DataError
 
@@ -178,6 +178,8 @@ def look_for(codec: VideoCodecContext) -> Look | None:
     """What tells the pictures of a stream apart; None where only decoding them does."""
     if codec.name in REORDERED:
         return NalUnits(codec.name, codec.extradata or b"").look
+    if codec.name == "mpeg4":
+        return Mpeg4(codec.extradata or b"").look
     return LOOKS.get(codec.name)
 
 

@@ -8,6 +8,7 @@ specification of VP9, and how FFmpeg's decoders read msmpeg4 and WMV.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import Enum, auto
 
@@ -15,7 +16,9 @@ from av.packet import Packet
 
 from tpn.data.bits import Bits
 
-HEAD = 256  # bytes in which the head of a picture is looked for
+HEAD = 512  # bytes in which the head of a picture is looked for
+VOP = b"\0\0\1\xb6"
+PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
 
 
 class Picture(Enum):
@@ -42,13 +45,24 @@ def each_alone(packet: Packet) -> Picture:
     return Picture.CLOSED
 
 
-def mpeg4(packet: Packet) -> Picture:
-    """One VOP. XviD packs two into a packet and lets an empty one follow, of 8 bytes at most: both are unclear."""
-    data = bytes(packet)
-    at = data.find(b"\0\0\1\xb6")
-    if at < 0 or len(data) - at <= 8 or data.find(b"\0\0\1\xb6", at + 4) >= 0:
-        return Picture.UNCLEAR
-    return (Picture.OPEN, Picture.OTHER, Picture.BETWEEN, Picture.OTHER)[data[at + 4] >> 6]
+class Mpeg4:
+    """`look(packet)`: one VOP each, unless XviD or DivX pack two into a packet and let an empty one follow.
+
+    The decoder unpacks only streams that say so, by user data as DivX503b1393p; so only there a second VOP is looked
+    for. An empty VOP has 8 bytes at most. Packets with either are unclear.
+    """
+
+    def __init__(self, extradata: bytes) -> None:
+        self.is_packed = bool(PACKED.search(extradata))
+
+    def look(self, packet: Packet) -> Picture:
+        if packet.is_keyframe and not self.is_packed:
+            self.is_packed = bool(PACKED.search(bytes(memoryview(packet)[:HEAD])))
+        data = bytes(packet) if self.is_packed else bytes(memoryview(packet)[:HEAD])
+        at = data.find(VOP)
+        if at < 0 or packet.size - at <= 8 or (self.is_packed and data.find(VOP, at + 4) >= 0):
+            return Picture.UNCLEAR
+        return (Picture.OPEN, Picture.OTHER, Picture.BETWEEN, Picture.OTHER)[data[at + 4] >> 6]
 
 
 def mpeg12(packet: Packet) -> Picture:
@@ -106,7 +120,6 @@ def wmv2(packet: Packet) -> Picture:
 
 LOOKS: dict[str, Look] = {
     **dict.fromkeys(EACH_ALONE, each_alone),
-    "mpeg4": mpeg4,
     "mpeg1video": mpeg12,
     "mpeg2video": mpeg12,
     "vp8": vp8,
@@ -118,4 +131,4 @@ LOOKS: dict[str, Look] = {
     "wmv1": msmpeg4,
     "wmv2": wmv2,
 }
-"""By FFmpeg's names of the decoders; H.264 and HEVC are looked at by `tpn.data.nal_units`."""
+"""By FFmpeg's names of the decoders; MPEG-4 has `Mpeg4`, H.264 and HEVC `tpn.data.nal_units`."""
