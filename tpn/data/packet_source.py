@@ -24,7 +24,7 @@ KEPT_BYTES = 1 << 25  # of packets: a clip of seconds is kept whole; of a longer
 
 LANDINGS = 8  # packets after a seek among which one must be known: the first may be half of one
 
-UNSEEKABLE = {"mpeg"}  # program streams: after a seek, FFmpeg 8.1 gives packets the times of their successors
+UNSEEKABLE = {"mpeg"}  # program streams: after a seek, FFmpeg 8.1 may give packets the times of their successors
 
 Identity = tuple[int | None, int | None, int]  # of a packet: pts, dts, size
 
