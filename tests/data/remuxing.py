@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 from av.packet import Packet
 
+from tpn.data.nal_units import configured_sets
+
 NOT_CODED = bytes([0, 0, 1, 0xB6, 0b01_0_1_0000, 0b0_1_0_01111])  # a picture of MPEG-4 that says it is none
 PACKED = b"\0\0\1\xb2DivX503b1393p"  # the user data by which XviD says that it packs pictures
 
@@ -103,6 +105,21 @@ def b_frames_packed(packets: list[Packet]) -> Iterator[Packet]:
         else:
             data = pictures[number + 1] if follows else NOT_CODED
         yield replaced(packet, data)
+
+
+def sets_apart(packets: list[Packet]) -> Iterator[Packet]:
+    """H.264's parameter sets in packets of their own before the keyframes, as recorders of network cameras write them."""
+    record = packets[0].stream.codec_context.extradata
+    sets = b"".join(len(unit).to_bytes(4) + unit for unit in configured_sets(record, hevc=False))
+    for packet in packets:
+        key = packet.is_keyframe
+        packet.pts, packet.dts = 2 * packet.pts, 2 * packet.dts
+        if key:
+            alone = replaced(packet, sets)
+            alone.pts = alone.dts = packet.dts - 1
+            alone.is_keyframe = False
+            yield alone
+        yield packet
 
 
 def some_not_coded(packets: list[Packet]) -> Iterator[Packet]:

@@ -62,6 +62,7 @@ COPIED = {
     "cut in an open group": (way.without(*range(12)), {"mp4": ["h264, open", "hevc, open"]}),
     "an edit list": (way.earlier(10), {"mp4": [*B_FRAMES, "mpeg2"], "mov": B_FRAMES}),
     "packed B-frames": (way.b_frames_packed, {"avi": ["mpeg4"], "mkv": ["mpeg4"], "mp4": ["mpeg4"]}),
+    "parameter sets apart": (way.sets_apart, {"mp4": ["h264", "h264, open"], "mkv": ["h264"]}),
     "not coded": (way.some_not_coded, {"avi": ["mpeg4, no B"], "mp4": ["mpeg4, no B"], "mkv": ["mpeg4, no B"]}),
 }
 QUICK = {("mp4", "mpeg4"), ("mp4", "h264"), ("mkv", "hevc, open"), ("avi", "mpeg4"), ("avi", "mpeg4, no B")}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -147,3 +148,39 @@ def test_first_last_and_frames_in_between_are_decoded(num_frames):
     assert frames[0] == 0 and frames[-1] == num_frames - 1
     assert frames == sorted(set(frames))
     assert len(frames) == min(num_frames, 5)
+
+
+# ----------------------------------------------------------------------------------------- all frames, and what is said
+
+
+def test_damage_in_the_middle_is_found_where_every_frame_is_decoded(tool, config):
+    recipe = config("videos", "a.mp4 0")
+    frames = np.random.default_rng(0).integers(256, size=(40, 32, 32, 3), dtype=np.uint8)
+    write_video(Path("data/a.mp4"), frames)
+    content = bytearray(Path("data/a.mp4").read_bytes())
+    decoded = some_frames(40)
+    hurt = next(number for number in range(5, 35) if number not in decoded)
+    with av.open("data/a.mp4") as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size and packet.pts is not None][hurt]
+    content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    Path("data/a.mp4").write_bytes(content)
+    outcome = tool(SCRIPT, recipe, "--full")
+    assert outcome.code == 1
+    assert "data/a.mp4 is damaged" in outcome.out
+
+
+def test_what_videos_ask_for_is_counted(tool, config):
+    recipe = config("videos", "a.mp4 0", "b.mp4 1")
+    for name in ("a.mp4", "b.mp4"):
+        write_video(Path("data") / name, FRAMES)
+    with av.open("data/b.mp4") as old, av.open("data/c.mp4", "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        stream.set_display_rotation(90)
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    Path("data/c.mp4").replace("data/b.mp4")
+    outcome = tool(SCRIPT, recipe)
+    assert outcome.out.splitlines()[0] == "Checked 2 videos, none are corrupted/missing"
+    assert "1 with a mark to turn them (done: data.rotation='apply')" in outcome.out

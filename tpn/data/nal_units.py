@@ -20,6 +20,7 @@ HEAD = 4096  # bytes in which the first slice of a picture is looked for
 # Types of NAL units: pictures that refer to nothing before them, slices of any picture, parameter sets.
 H264_IDR, H264_SLICES, H264_SETS, H264_SPS = {5}, {1, 2, 5}, {7, 8}, 7
 HEVC_IDR, HEVC_SLICES, HEVC_SETS = {19, 20}, set(range(32)), {32, 33, 34}
+H264_BESIDE, HEVC_BESIDE = set(range(6, 13)), set(range(32, 41))  # sets, delimiters, messages: no picture by themselves
 HEVC_KEYFRAMES = set(range(16, 22))  # BLA, IDR and CRA
 SAYS_CHROMA = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}  # profiles of H.264
 
@@ -35,6 +36,7 @@ class NalUnits:
     def __init__(self, codec: str, extradata: bytes) -> None:
         self.hevc = codec == "hevc"
         self.slices, self.set_types = (HEVC_SLICES, HEVC_SETS) if self.hevc else (H264_SLICES, H264_SETS)
+        self.beside = HEVC_BESIDE if self.hevc else H264_BESIDE
         configured = extradata[:1] == b"\1" and len(extradata) > 22
         self.length_size = (extradata[21 if self.hevc else 4] & 3) + 1 if configured else 0
         sets = configured_sets(extradata, hevc=self.hevc) if configured else self.units(extradata)
@@ -48,16 +50,19 @@ class NalUnits:
         if not (whole or self.may_have_fields):
             return Picture.OTHER
         data = bytes(packet) if whole else bytes(memoryview(packet)[:HEAD])
-        slice = None
+        slice, before = None, []
         for unit in self.units(data):
             if self.type_of(unit) in self.set_types and not self.is_known(unit):
                 return Picture.UNCLEAR
             if self.type_of(unit) in self.slices:
                 slice = unit
                 break
+            before.append(self.type_of(unit))
         self.is_first = False
+        if slice is None and whole:  # what is neither is a picture that will not decode
+            return Picture.HIDDEN if before and self.beside.issuperset(before) else Picture.OTHER
         if slice is None:
-            return Picture.HIDDEN if whole else Picture.UNCLEAR
+            return Picture.UNCLEAR
         if self.may_have_fields and is_field(slice, self.frame_num_bits):
             return Picture.UNCLEAR
         return self.kind(self.type_of(slice), packet.is_keyframe)

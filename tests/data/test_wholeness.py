@@ -1,0 +1,124 @@
+"""Data that never arrived, or cannot be decoded, are named; what a header merely promises is a remark."""
+
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tpn.data.decode import VideoFile
+from tpn.errors import DataError
+
+X264 = {"x264-params": "keyint=25:scenecut=0"}
+FILES = {
+    "avi": {"codec": "mpeg4", "max_b_frames": 2},
+    "mkv": {"options": X264},
+    "webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8", "g": "25"}},
+    "flv": {"options": X264},
+    "mp4": {"options": X264, "muxer": {"movflags": "faststart"}},
+    "ts": {"options": X264},
+    "mpg": {"codec": "mpeg2video", "max_b_frames": 2},
+    "wmv": {"codec": "wmv2"},
+}  # fmt: skip
+SOME = ["avi", "mkv", "flv", "mp4", "wmv"]
+
+
+@pytest.fixture(scope="session")
+def whole(make_video):
+    """whole(suffix) is a video of four seconds."""
+    return lambda suffix: make_video(f"unbroken.{suffix}", num_frames=100, height=240, width=320, **FILES[suffix])
+
+
+def with_zeros(path: Path, start: float, end: float) -> Path:
+    content = bytearray(path.read_bytes())
+    first, last = int(start * len(content)), int(end * len(content))
+    content[first:last] = bytes(last - first)
+    path.write_bytes(content)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(DataError) as caught, VideoFile(path) as video:
+        for _ in video.pictures():
+            pass
+    assert str(caught.value).startswith(str(path))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [s if s in SOME else pytest.param(s, marks=pytest.mark.slow) for s in FILES])
+def test_an_unfinished_download_is_named(whole, tmp_path, suffix):
+    """Its second half has never arrived: what is there is neither read as if it were all, nor numbered anew."""
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(whole(suffix).read_bytes())
+    with VideoFile(path) as video:
+        assert (len(video), video.remark) == (100, "")
+    assert "lacks data from byte" in refusal(with_zeros(path, 0.5, 1))
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mkv", "webm", "flv", "wmv"])
+def test_a_hole_does_not_number_the_frames_behind_it_anew(whole, tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(whole(suffix).read_bytes())
+    assert "where there are only zeros" in refusal(with_zeros(path, 0.4, 0.6))
+
+
+def test_a_hole_in_an_mp4_file_leaves_the_other_frames_their_numbers(whole, tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(whole("mp4").read_bytes())
+    with VideoFile(path) as video:
+        expected = video.read([10, 99])
+    with VideoFile(with_zeros(path, 0.4, 0.6)) as video:
+        np.testing.assert_array_equal(video.read([10, 99]), expected)
+        with pytest.raises(DataError, match="is damaged"):
+            video.read([50])
+    assert "is damaged" in refusal(path)
+
+
+def test_a_header_that_promises_more_is_a_remark(whole, tmp_path):
+    content = bytearray(whole("avi").read_bytes())
+    at = content.index(b"strh") + 8 + 32  # the number of frames of the stream
+    assert struct.unpack_from("<I", content, at) == (100,)
+    struct.pack_into("<I", content, at, 130)
+    path = tmp_path / "a.avi"
+    path.write_bytes(content)
+    with VideoFile(path) as video:
+        assert len(video) == 100
+        assert video.remark == "its header promises 130 frames, it has 100"
+
+
+def test_an_encrypted_file_is_not_read_as_noise(make_video, tmp_path):
+    source, path = make_video("to_encrypt.mp4", num_frames=40, height=96, width=128), tmp_path / "encrypted.mp4"
+    key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
+           "encryption_kid": "a7e61c373e219033c21091fa607bf3b8"}  # fmt: skip
+    with av.open(str(source)) as old, av.open(str(path), "w", options=key) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    for indices in ([0], [5, 20], [39]):
+        with pytest.raises(DataError, match="damaged"), VideoFile(path) as video:
+            video.read(indices)
+
+
+@pytest.mark.parametrize(
+    "name, how",
+    [
+        ("a.y4m", {"codec": "wrapped_avframe"}),
+        ("a.mjpeg", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+        ("a.apng", {"codec": "apng", "pix_fmt": "rgb24"}),
+    ],
+)
+def test_rare_containers_are_read(make_video, name, how):
+    with VideoFile(make_video(name, num_frames=6, **how)) as video:
+        assert video.read(range(6)).shape == (6, 48, 64, 3)
+
+
+def test_what_is_no_video_that_is_read_is_not_called_damaged(tmp_path):
+    path = tmp_path / "list.mp4"
+    path.write_text("ffconcat version 1.0\nfile other.mp4\n")
+    with pytest.raises(
+        DataError, match="is not a video that is read, but a picture, a playlist or in a rare container"
+    ):
+        VideoFile(path)
