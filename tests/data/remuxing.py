@@ -108,7 +108,7 @@ def b_frames_packed(packets: list[Packet]) -> Iterator[Packet]:
 
 
 def sets_apart(packets: list[Packet]) -> Iterator[Packet]:
-    """H.264's parameter sets in packets of their own before the keyframes, as recorders of network cameras write them."""
+    """H.264's parameter sets in packets of their own before keyframes, as recorders of network cameras do it."""
     record = packets[0].stream.codec_context.extradata
     sets = b"".join(len(unit).to_bytes(4) + unit for unit in configured_sets(record, hevc=False))
     for packet in packets:
