@@ -87,7 +87,8 @@ def test_training_is_run_for_the_steps_asked_however_short_the_list(config, monk
     forwards, forward = [], Recognizer.forward
 
     def counting(self, clips):
-        forwards.append(len(clips))
+        if clips.device.type != "meta":  # where only shapes are asked for, before the run
+            forwards.append(len(clips))
         return forward(self, clips)
 
     monkeypatch.setattr(Recognizer, "forward", counting)
