@@ -123,7 +123,7 @@ class PacketSource:
                 if size > KEPT_BYTES:
                     kept = None
                 if kept is not None:
-                    kept.append(packet)
+                    kept.append(numbered(packet, len(kept)))
         except FFmpegError as error:
             refuse_zeros(self.path)
             raise DataError(f"{self.path} cannot be read to its end ({error.strerror}); replace the file") from None
@@ -131,8 +131,6 @@ class PacketSource:
         self.remark = check_whole(
             self.path, self.container, self.stream, num_packets=len(index), times=times, last=last
         )
-        for position, packet in enumerate(kept or []):
-            numbered(packet, position)
         return index, kept, identities
 
     def _unpack(self) -> None:

@@ -129,9 +129,12 @@ class PacketIndex:
     def add(self, packet: Packet) -> None:
         """Take in the next packet. What changes the stream's parameters midway ends all knowledge of its pictures."""
         if self.look is not None:
-            beside = {each.data_type for each in packet.iter_sidedata()} & CHANGES if self.pictures else ()
-            self.pictures.append(Picture.UNCLEAR if beside else self.look(packet))
-            if self.pictures[-1] is Picture.UNCLEAR:
+            picture = self.look(packet)
+            for beside in packet.iter_sidedata():
+                if beside.data_type in CHANGES and self.pictures:
+                    picture = Picture.UNCLEAR
+            self.pictures.append(picture)
+            if picture is Picture.UNCLEAR:
                 self.look = None
         self.times.append(packet.pts)
         self.discarded.append(packet.is_discard)
