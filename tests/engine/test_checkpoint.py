@@ -97,6 +97,7 @@ def test_process_killed_while_it_saves_leaves_the_old_checkpoint_whole(trained, 
     state = TrainState(model, build_optimizer(model, config.optimizer), torch.amp.GradScaler("cpu", enabled=False), 0)
     child = os.fork()
     if child == 0:
+        torch.set_num_threads(1)  # the threads of the parent's pool are not in the child
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # the kernel ends it within the write
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         save_checkpoint(state, path, meta={})
