@@ -100,6 +100,25 @@ def test_a_checkpoint_of_the_earlier_order_resumes(case, tmp_path):
         assert torch.equal(state.optimizer.state[parameter]["momentum_buffer"], momentum_of(name, parameter)), name
 
 
+@pytest.mark.parametrize("policies", ["tsm", "tsm_fc_lr5"])
+def test_groups_of_tsms_policies_are_those_of_the_references(policies, parity, tmp_path):
+    """There the first convolution's weight is a group of its own, and a group without parameters stays in the list."""
+    changes = {"model.backbone.pretrained": None, "model.backbone.base_channels": 8, "optimizer.policies": policies}
+    config = load_config(find_recipe(PUBLISHED[1]), changes)
+    model = build_recognizer(config.model)
+    optimizer = build_optimizer(model, config.optimizer)
+    state = TrainState(model, optimizer, torch.amp.GradScaler("cpu", enabled=False), seed=0)
+    checkpoint = as_the_reference_saves_it(state, list(parity("state_dict.json")[PUBLISHED[1]]))
+    weights, *others = checkpoint["optimizer"]["param_groups"]
+    first, rest = ({**weights, "params": part} for part in (weights["params"][:1], weights["params"][1:]))
+    empty = {**weights, "lr": 2 * weights["lr"], "weight_decay": 0, "params": []}
+    checkpoint["optimizer"]["param_groups"] = [first, empty, rest, *others]
+    torch.save(checkpoint, tmp_path / "epoch_3.pth")
+    resume(state, tmp_path / "epoch_3.pth")
+    for name, parameter in model.named_parameters():
+        assert torch.equal(state.optimizer.state[parameter]["momentum_buffer"], momentum_of(name, parameter)), name
+
+
 def test_momenta_of_another_network_are_refused(case, tmp_path):
     state, order = case
     checkpoint = as_the_reference_saves_it(state, order)

@@ -41,7 +41,8 @@ def load_in_order(
 ) -> None:
     """Load a state dict whose parameters are numbered in `order`, group by group; each state to the weight of its name.
 
-    Options that the file does not know stay as they are (MMAction2's know no fused step).
+    Options that the file does not know stay as they are (MMAction2's know no fused step). Groups of the same options
+    that follow one another count as one: TSM's policies set the first convolution apart there.
 
     Raises:
         ValueError, KeyError: the state is of other groups of parameters.
@@ -49,11 +50,23 @@ def load_in_order(
     own = optimizer.state_dict()
     places = {name: place for place, name in enumerate(order)}
     saved_groups = []
-    for saved, (names, group) in zip(content["param_groups"], groups(optimizer, model, own), strict=True):
+    for saved, (names, group) in zip(merged(content["param_groups"]), groups(optimizer, model, own), strict=True):
         ordered = sorted((name for name, _ in names), key=places.__getitem__)
         number = dict(zip(ordered, saved["params"], strict=True))
         saved_groups.append({**group, **saved, "params": [number[name] for name, _ in names]})
     optimizer.load_state_dict({**content, "param_groups": saved_groups})
+
+
+def merged(saved_groups: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Groups without the empty ones, and with those joined that follow one another and differ in nothing."""
+    joined: list[dict[str, Any]] = []
+    for group in saved_groups:
+        options = {key: value for key, value in group.items() if key != "params"}
+        if joined and {**joined[-1], "params": None} == {**options, "params": None}:
+            joined[-1]["params"] = [*joined[-1]["params"], *group["params"]]
+        elif group["params"]:
+            joined.append({**options, "params": list(group["params"])})
+    return joined
 
 
 def groups(
