@@ -58,6 +58,8 @@ def predict(
     views = build_fixed_views(config, "test")
     with open_video(video, config) as frames:
         pixels = torch.from_numpy(read_views(frames, views))  # (V, T, H, W, 3) uint8
+        if isinstance(frames, VideoFile) and frames.turn is None:
+            print_line(f"warning: {video} asks to be turned by no quarter turn; its frames are used as stored", console)
         if len(frames) == 1:
             print_line(
                 f"warning: {video} has a single frame, which every clip repeats: there is no motion in it", console
