@@ -126,7 +126,7 @@ def test_slurms_tasks_train_together_and_test_at_the_end(recipe, environment, tm
     srun.write_text(
         "#!/bin/bash\n"
         "while [[ $1 == --* ]]; do [[ $1 == --ntasks=* ]] && tasks=${1#*=}; shift; done\n"
-        "export SLURM_NTASKS=$tasks SLURM_NODELIST=localhost\n"
+        "export SLURM_NTASKS=$tasks SLURM_NODELIST=localhost SLURM_JOB_ID=7 SLURM_STEP_ID=0\n"
         'for ((i = 1; i < tasks; i++)); do SLURM_PROCID=$i SLURM_LOCALID=$i "$@" & done\n'
         'SLURM_PROCID=0 SLURM_LOCALID=0 "$@" && wait\n'
     )
