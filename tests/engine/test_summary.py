@@ -52,6 +52,14 @@ def test_the_activations_told_are_those_that_the_gpu_holds(dtype, recipe):
     del result
 
 
+def test_telling_the_activations_takes_no_memory(recipe):
+    """Those of a batch that no machine could hold: a kernel that ran after all would ask for them."""
+    model = build_recognizer(load_config(recipe).model)
+    small, large = (kept_for_backward(model, (4, 3, 8, side, side), dtype=torch.float32) for side in (64, 1 << 16))
+    assert large > 1 << 43
+    assert large == pytest.approx(small * (1 << 20), rel=0.05)
+
+
 def test_telling_the_activations_changes_nothing(recipe):
     config = load_config(recipe)
     model = build_recognizer(config.model)

@@ -122,13 +122,14 @@ def _read_bytes(ann_file: Path) -> bytes:
         raise DataError(f"the list file {ann_file} is a pipe or a device; correct ann_file")
     try:
         with ann_file.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            fits = os.fstat(file.fileno()).st_size <= MAX_BYTES
+            data = file.read() if fits else b""  # read(MAX_BYTES) would take that much memory for the smallest list
     except (OSError, ValueError) as error:
         if problem := address_problem(ann_file):
             raise DataError(f"{problem} as ann_file") from None
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"the list file {shown(ann_file)} cannot be read ({reason}); correct ann_file") from None
-    if len(data) > MAX_BYTES:
+    if not fits:
         raise DataError(f"the list file {ann_file} has more than {MAX_BYTES:,} bytes; split it, or correct ann_file")
     return data
 

@@ -106,7 +106,10 @@ class FrameFolder:
             raise self._missing(file)
         try:
             image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
-        except cv2.error:  # it has more pixels than `tpn` has told OpenCV to accept
+        except cv2.error as error:
+            if error.code == cv2.Error.STS_NO_MEM:
+                raise MemoryError from error
+            # It has more pixels than `tpn` has told OpenCV to accept.
             raise DataError(f"{file} has more than {MAX_PIXELS:,} pixels; scale the frames down") from None
         if image is None:
             raise DataError(f"{file} is not an image that can be decoded; extract the frames of this video again")

@@ -98,9 +98,16 @@ def resize(frame: np.ndarray, height: int, width: int, *, out: np.ndarray | None
     """(H, W, 3) uint8 to (height, width, 3): bilinear, not antialiased, as the published weights were tested.
 
     out: a contiguous array of that size to write to; what it held is gone.
+
+    Raises MemoryError, for which OpenCV has an error of its own.
     """
     if frame.shape[:2] != (height, width):
-        return cv2.resize(frame, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
+        try:
+            return cv2.resize(frame, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
+        except cv2.error as error:
+            if error.code == cv2.Error.STS_NO_MEM:
+                raise MemoryError from error
+            raise
     if out is None:
         return frame
     out[:] = frame

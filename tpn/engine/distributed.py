@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 from torch.nn.parallel import DistributedDataParallel
 
+from tpn.engine.out_of_memory import memory_for
 from tpn.errors import UserError
 
 
@@ -39,10 +40,17 @@ def joined_world(device: str | None = None, *, timeout: float | None = None) -> 
         timeout: seconds that a process waits for the others before it takes them for dead. None: PyTorch's 10 minutes
             on GPUs, 30 on CPUs.
     Raises:
-        UserError: another process has ended, or has not answered in time; or the port to meet on is taken.
+        UserError: another process has ended, or has not answered in time; the port to meet on is taken; or memory is
+            not enough for something that has no better word for it.
     """
     size, rank, local_rank = (int(os.environ.get(key, default)) for key, default in _TORCHRUN.items())
     chosen = choose_device(device, local_rank)
+    with memory_for("this command", chosen, remedy="end what else uses it, or take a smaller network"):
+        yield from joined(chosen, rank=rank, size=size, timeout=timeout)
+
+
+def joined(chosen: torch.device, *, rank: int, size: int, timeout: float | None) -> Iterator[World]:
+    """The world, while it lasts."""
     if size == 1:
         yield World(rank=0, size=1, device=chosen)
         return

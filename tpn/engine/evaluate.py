@@ -16,6 +16,7 @@ from tpn.data.dataset import VideoDataset
 from tpn.data.loader import build_eval_loader
 from tpn.engine.bad_videos import BadVideos
 from tpn.engine.distributed import World, gathered
+from tpn.engine.out_of_memory import memory_for
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.models.optimize import compile_network, optimize
 from tpn.models.recognizer import Recognizer, build_recognizer
@@ -25,6 +26,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # to those of 10 (benchmarks/RESULTS.md), so this is little: one or two views of 8 x 256 x 256.
 CPU_BUDGET = 1 << 28
 CUDA_SHARE = 0.6  # of the GPU memory that is free for activations
+SMALLER_VIEWS = "end what else uses it, lower data.test.crop_size, or set dtype=bfloat16"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ class Scorer:
         """Views (B, V, T, H, W, 3) uint8 -> scores (B, num_classes) float32 on the CPU."""
         b, v = views.shape[:2]
         flat = views.flatten(0, 1)  # (B*V, T, H, W, 3)
-        logits = torch.cat([self.logits(portion) for portion in flat.split(self.views_per_portion(flat.shape))])
+        portions = flat.split(self.views_per_portion(flat.shape))
+        sizes = "{} views of {} x {} x {}".format(*portions[0].shape)
+        with memory_for(sizes, self.device, remedy=SMALLER_VIEWS):
+            logits = torch.cat([self.logits(portion) for portion in portions])
         scores = logits.softmax(dim=1) if self.average_clips == "prob" else logits
         return scores.reshape(b, v, -1).mean(dim=1).cpu()
 

@@ -20,6 +20,7 @@ from tpn.engine.evaluate import DTYPES
 from tpn.engine.folder import KEPT_STEPS
 from tpn.engine.log import RecentMeans, waiting_remark
 from tpn.engine.optim import hits, learning_rate, recognition_losses, set_learning_rate
+from tpn.engine.out_of_memory import memory_for
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.setup import Run
 from tpn.engine.stop import Stopped
@@ -30,6 +31,10 @@ from tpn.metrics import telling_ks
 from tpn.report import draw_curves
 
 SLOW_STEP = 2.0  # seconds, from which on the first step is told of
+SMALLER_STEP = (
+    "lower data.videos_per_gpu (optimizer.accumulation_steps keeps the videos of a step), or set "
+    "model.backbone.with_cp=True or dtype=bfloat16; what has been saved stays, --auto-resume goes on from there"
+)
 
 
 def train(run: Run) -> None:
@@ -37,7 +42,8 @@ def train(run: Run) -> None:
 
     Raises:
         Stopped: a signal asked for it; everything is saved.
-        UserError: a loss is not finite, a checkpoint cannot be written, or another process is gone.
+        UserError: a loss is not finite, memory is not enough for a step, a checkpoint cannot be written, or another
+            process is gone.
     """
     state = run.state
     write_start(run)
@@ -45,13 +51,21 @@ def train(run: Run) -> None:
         if state.epoch and not state.position:
             validate_if_due(run)  # a checkpoint is saved before its validation, so the resumed run has yet to see it
         while state.epoch < run.config.total_epochs:
-            train_epoch(run)
+            with memory_for(describe_step(run), run.world.device, remedy=SMALLER_STEP):
+                train_epoch(run)
             state.epoch, state.position, state.window = state.epoch + 1, 0, {}
             save_epoch(run)
             validate_if_due(run)
             draw(run)
     write_end(run)
     run.close()
+
+
+def describe_step(run: Run) -> str:
+    """What has to fit into memory: the batch of one forward and backward pass."""
+    data = run.config.data
+    size = " x ".join(map(str, (run.config.frames_per_view, data.crop_size, data.crop_size)))
+    return f"a step of {data.videos_per_gpu} clips of {size} in {run.config.dtype}"
 
 
 def is_due(run: Run, interval: int) -> bool:

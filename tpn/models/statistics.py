@@ -16,7 +16,8 @@ SMALL = 1024  # rows below which PyTorch's accurate sums cost nothing
 def batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance (C,) of x (N, C, H, W) over all axes but C; x is in channels-last memory."""
     rows = x.permute(0, 2, 3, 1).flatten(0, 2)  # (R, C)
-    if len(rows) < SMALL:
+    no_memory = x.untyped_storage().device.type == "meta"  # of shapes alone, which PyTorch does not know for the kernel
+    if len(rows) < SMALL or no_memory:
         return few_rows(rows)
     groups = len(rows) // ROWS
     even = len(rows) // (2 * groups) * 2 * groups  # the rows that fill all groups alike
