@@ -186,7 +186,7 @@ def built(config, *, step=(), video=(), **fields) -> Profile:
 def test_input_advice_is_about_the_slowest_part_of_making_a_video(config, format, slowest, remedy):
     data = config.data.model_copy(update={"format": format})
     text = advice(built(config.model_copy(update={"data": data}), step={WAIT: 94.0}, video={slowest: 97.0}))
-    assert text.startswith(f"Input-bound: 61 % of a step waits for videos; {slowest} is 97 % of making one")
+    assert text.startswith(f"Input-bound: 65 % of a step waits for videos; {slowest} is 97 % of making one")
     assert remedy in text
 
 
@@ -194,10 +194,10 @@ def test_workers_are_asked_for_while_there_are_cpus(config, monkeypatch):
     def workers(cpus: int, workers: int) -> str:
         monkeypatch.setattr("os.sched_getaffinity", lambda process: range(cpus), raising=False)
         data = config.data.model_copy(update={"workers_per_gpu": workers})
-        # four videos of 100 ms to be made in the 60 ms in which a step computes
+        # four videos of 100 ms to be made in the 50 ms in which a step computes
         return advice(built(config.model_copy(update={"data": data}), step={WAIT: 200.0}, video={DECODE: 97.0}))
 
-    assert "try data.workers_per_gpu=7, or re-encode" in workers(cpus=16, workers=2)
+    assert "try data.workers_per_gpu=8, or re-encode" in workers(cpus=16, workers=2)
     assert "try data.workers_per_gpu=4, or re-encode" in workers(cpus=4, workers=0)
     assert "there are as many workers as CPUs (4)" in workers(cpus=4, workers=4)
 

@@ -18,7 +18,6 @@ from tpn.data.loader import (
     epoch_order,
     global_batches,
     shares,
-    to_device,
 )
 from tpn.data.workers import Failure
 from tpn.errors import DataError
@@ -152,12 +151,15 @@ def test_more_ranks_than_videos_leave_some_without_work(videos, dataset_of):
         build_train_loader(dataset, batch_size=1, workers=0, seed=0, rank=0, world_size=2)
 
 
-def test_to_device_keeps_what_the_cpu_reads_on_the_cpu(videos, dataset_of):
-    batch = next(build_train_loader(dataset_of(videos), batch_size=2, workers=0, seed=0).epoch(0)[1])
-    moved = to_device(batch, "meta")
-    assert moved.views.is_meta
-    assert moved.label.is_meta
-    assert not any(field.is_meta for field in (moved.index, moved.flip, moved.jitter_factors, moved.jitter_order))
+def test_what_the_cpu_reads_of_a_batch_stays_on_the_cpu(videos, dataset_of):
+    meta = torch.device("meta")
+    for batch in (
+        next(build_train_loader(dataset_of(videos), batch_size=2, workers=0, seed=0, device=meta).epoch(0)[1]),
+        next(iter(build_eval_loader(dataset_of(videos, fixed=True), batch_size=2, workers=0, device=meta))),
+    ):
+        assert batch.views.is_meta
+        assert batch.label.is_meta
+        assert not any(field.is_meta for field in (batch.index, batch.flip, batch.jitter_factors, batch.jitter_order))
 
 
 # ---------------------------------------------------------------------------------------------------------- the errors

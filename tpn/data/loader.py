@@ -14,9 +14,12 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from tpn.data.ahead import one_ahead
 from tpn.data.dataset import VideoDataset
 from tpn.data.workers import Batch, Failure, Key, Workers
 from tpn.errors import DataError
+
+CPU = torch.device("cpu")
 
 # ----------------------------------------------------------------------------------------------- the order of an epoch
 
@@ -58,6 +61,7 @@ class TrainLoader:
     """The training batches of one rank, epoch by epoch, from worker processes that stay alive in between."""
 
     workers: Workers
+    device: torch.device
     num_records: int
     batch_size: int
     seed: int
@@ -72,7 +76,7 @@ class TrainLoader:
             start: records of this epoch already consumed by all ranks together.
         """
         cuts = global_batches(self.num_records, batch_size=self.batch_size, world_size=self.world_size, start=start)
-        return len(cuts), self._batches(epoch, cuts)
+        return len(cuts), one_ahead(self._batches(epoch, cuts), self.device)
 
     def smallest_batch(self, start: int = 0) -> int:
         """The fewest videos that a rank gets in a step of an epoch, continued after `start` records."""
@@ -97,6 +101,7 @@ class EvalLoader:
     """The evaluation batches of one rank."""
 
     workers: Workers
+    device: torch.device
     keys: list[list[Key]]
     on_failure: Callable[[Failure], None]
 
@@ -104,6 +109,9 @@ class EvalLoader:
         return len(self.keys)
 
     def __iter__(self) -> Iterator[Batch]:
+        return one_ahead(self._batches(), self.device)
+
+    def _batches(self) -> Iterator[Batch]:
         for batch, failures in self.workers.batches(self.keys):
             for failure in failures:
                 self.on_failure(failure)
@@ -119,12 +127,14 @@ def build_train_loader(
     seed: int,
     rank: int = 0,
     world_size: int = 1,
+    device: torch.device = CPU,
     read_timeout: float | None = None,
     on_failure: Callable[[Failure], None] = raise_failure,
 ) -> TrainLoader:
     """Batches of `batch_size` samples per rank, made by `workers` processes (0: by this one).
 
     Args:
+        device: that the batches are to be on.
         read_timeout: seconds after which a video counts as one that cannot be read; None: it may take any time.
         on_failure: is told of a video that cannot be read. If it returns, another video takes its place, which follows
             from (seed, epoch, index) and from which videos can be read: no worker, rank or resume changes it.
@@ -133,6 +143,7 @@ def build_train_loader(
         raise DataError(f"{len(dataset)} training records do not go round {world_size} processes; use fewer processes")
     return TrainLoader(
         workers=Workers(dataset, workers=workers, substitutes=True, read_timeout=read_timeout),
+        device=device,
         num_records=len(dataset),
         batch_size=batch_size,
         seed=seed,
@@ -149,6 +160,7 @@ def build_eval_loader(
     workers: int,
     rank: int = 0,
     world_size: int = 1,
+    device: torch.device = CPU,
     read_timeout: float | None = None,
     on_failure: Callable[[Failure], None] = raise_failure,
 ) -> EvalLoader:
@@ -160,13 +172,7 @@ def build_eval_loader(
     keys = [[(0, index) for index in mine[at : at + batch_size]] for at in range(0, len(mine), batch_size)]
     return EvalLoader(
         workers=Workers(dataset, workers=workers, substitutes=False, read_timeout=read_timeout),
+        device=device,
         keys=keys,
         on_failure=on_failure,
-    )
-
-
-def to_device(batch: Batch, device: torch.device | str) -> Batch:
-    """Send the pixels and labels to the device, without waiting; the rest is read on the CPU."""
-    return batch._replace(
-        views=batch.views.to(device, non_blocking=True), label=batch.label.to(device, non_blocking=True)
     )

@@ -148,6 +148,7 @@ def score_dataset(
         workers=workers,
         rank=world.rank,
         world_size=world.size,
+        device=scorer.device,
         read_timeout=read_timeout,
         on_failure=bad.note,
     )

@@ -184,6 +184,7 @@ def build_loader(config: Config, train_set: VideoDataset, bad: BadVideos, *, see
         seed=seed,
         rank=world.rank,
         world_size=world.size,
+        device=world.device,
         read_timeout=config.data.read_timeout,
         on_failure=bad.note,
     )

@@ -23,7 +23,7 @@ from tpn.data.annotations import Record
 from tpn.data.dataset import VideoDataset, build_dataset
 from tpn.data.decode import VideoFile
 from tpn.data.frames import FrameFolder
-from tpn.data.loader import TrainLoader, epoch_order, to_device
+from tpn.data.loader import TrainLoader, epoch_order
 from tpn.data.paths import kind_of
 from tpn.data.workers import Batch, Guarded, collate
 from tpn.engine.bad_videos import BadVideos
@@ -36,14 +36,14 @@ from tpn.errors import DataError
 Mode = Literal["train", "test"]
 
 # The phases of a step of training, or of a video of the test, in the process that runs the network.
-WAIT, COPY, PREPARE, FORWARD = "wait for input", "copy to the device", "flip, jitter, normalise", "forward"
+WAIT, PREPARE, FORWARD = "wait for input", "flip, jitter, normalise", "forward"
 BACKWARD, OPTIMIZER, REST = "loss, backward", "optimizer", "metrics, log"
 NORMALISE, AVERAGE = "normalise", "average the views"
 # The phases of making one video's views, in a worker.
 DISK, DECODE, RESIZE, COLLATE = "read from disk", "decode", "resize, crop", "collate"
 
-TRAIN_PHASES = (WAIT, COPY, PREPARE, FORWARD, BACKWARD, OPTIMIZER, REST)
-TEST_PHASES = (WAIT, COPY, NORMALISE, FORWARD, AVERAGE)
+TRAIN_PHASES = (WAIT, PREPARE, FORWARD, BACKWARD, OPTIMIZER, REST)
+TEST_PHASES = (WAIT, NORMALISE, FORWARD, AVERAGE)
 VIDEO_PHASES = (DISK, DECODE, RESIZE, COLLATE)
 
 SAMPLED_VIDEOS = 8
@@ -110,7 +110,6 @@ class TimedLoader(TrainLoader):
 
     clock: Stopwatch
     steps: int
-    device: torch.device
 
     def epoch(self, epoch: int, start: int = 0) -> tuple[int, Iterator[Batch]]:
         steps, batches = super().epoch(epoch, start)
@@ -120,8 +119,6 @@ class TimedLoader(TrainLoader):
     def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         self.clock.begin(WAIT)
         for batch in batches:
-            self.clock.enter(COPY)
-            batch = to_device(batch, self.device)  # what the loop does next, which then finds it done
             self.clock.enter(PREPARE)
             yield batch
             self.clock.end()
@@ -149,7 +146,7 @@ def train_times(
             skip_nonfinite=warm_up + steps,  # of random weights
         )
         run.console = console  # of the progress bar
-        run.loader = TimedLoader(**vars(run.loader), clock=clock, steps=warm_up + steps, device=device)
+        run.loader = TimedLoader(**vars(run.loader), clock=clock, steps=warm_up + steps)
         run.network.register_forward_pre_hook(lambda network, inputs: clock.enter(FORWARD))
         run.network.register_forward_hook(lambda network, inputs, outputs: clock.enter(BACKWARD))
         run.state.optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: clock.enter(OPTIMIZER))
@@ -176,8 +173,6 @@ class TimedScorer(Scorer):
     clock: Stopwatch
 
     def __call__(self, views: Tensor) -> Tensor:
-        self.clock.enter(COPY)
-        views = views.to(self.device, non_blocking=True)  # portion by portion otherwise
         self.clock.enter(NORMALISE)
         scores = super().__call__(views)
         self.clock.end()

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from tpn.data.augment import prepare_clips
-from tpn.data.loader import to_device
 from tpn.data.workers import Batch
 from tpn.engine.checkpoint import save_checkpoint
 from tpn.engine.distributed import gathered, gradients_shared, maxima
@@ -172,7 +171,6 @@ def parts(run: Run, batch: Batch) -> Iterator[tuple[Tensor, Tensor, float, bool]
     The weighted gradients add up to that of the mean loss over the global batch, as if it were computed at once.
     """
     data = run.config.data
-    batch = to_device(batch, run.world.device)
     size = len(batch.label)
     for rows in torch.arange(size).tensor_split(min(run.config.optimizer.accumulation_steps, size)):
         part = slice(int(rows[0]), int(rows[-1]) + 1)
