@@ -2,7 +2,7 @@
 
 Others live in a Python that an environment variable names, and are left out where it is not set:
     MMACTION2_PYTHON    has mmaction2==0.24.1, mmcv 1.x and the same torch
-    ONNX_PYTHON         has torch, pydantic, onnxscript, onnxruntime and openvino
+    ONNX_PYTHON         has torch, pydantic, onnxscript, onnxruntime, openvino and nncf
 """
 
 import json
@@ -19,6 +19,12 @@ SLOWONLY = "tpn_slowonly_r50_8x8x1_150e_kinetics_rgb"
 PUBLISHED = (SLOWONLY, "tpn_tsm_r50_1x1x8_150e_sthv1_rgb")  # the recipes that MMAction2 0.24.1 has, too
 MMACTION2 = "MMACTION2_PYTHON"
 ONNX = "ONNX_PYTHON"
+GRAPH_ENGINES = [
+    ("ONNX Runtime", "float32"),
+    ("OpenVINO", "float32"),
+    ("OpenVINO", "bfloat16"),
+    ("OpenVINO", "int8"),
+]
 
 
 class Contender:
@@ -54,8 +60,14 @@ def mmaction2(worker: str, job: dict) -> dict[str, Contender]:
 def graph_engines(job: dict) -> dict[str, Contender]:
     """Our network exported to ONNX, in other engines, by their names; nothing where they are not at hand."""
     python = os.environ.get(ONNX)
-    engines = {"ONNX Runtime, float32": "onnxruntime", "OpenVINO, float32": "openvino"} if python else {}
-    return {name: Contender(str(python), "graph_worker.py", {**job, "engine": key}) for name, key in engines.items()}
+    if not python:
+        return {}
+    return {
+        f"{engine}, {precision}": Contender(
+            python, "graph_worker.py", {**job, "engine": engine, "precision": precision}
+        )
+        for engine, precision in GRAPH_ENGINES
+    }
 
 
 def start(python: str, worker: str) -> subprocess.Popen:

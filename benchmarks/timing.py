@@ -14,6 +14,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from tpn.peak import Peak
+
 FILE_WIDTH = 150  # columns of a table that goes into a file
 
 Run = Callable[[], float]
@@ -40,6 +42,38 @@ def interleave(runs: Mapping[str, Run], *, rounds: int) -> dict[str, list[float]
             if index:
                 seconds[name].append(taken)
     return seconds
+
+
+def interleave_with_peaks(
+    runs: Mapping[str, Run], peaks: Mapping[str, Peak], *, flops: float, rounds: int
+) -> dict[str, list[float]]:
+    """As `interleave`, with large products among the contenders: afterwards `peaks` hold the most that was reached.
+
+    A contender's name ends with the precision that it computes in, which is the key of its peak. It counts for the
+    peak itself, so that no share of it exceeds 100 %.
+
+    Args:
+        flops: of every contender's work.
+    """
+    products = {f"large products in {precision}": timed(peak.measure) for precision, peak in peaks.items()}
+    seconds = interleave({**runs, **products}, rounds=rounds)
+    for name in products:
+        del seconds[name]
+    for name, values in seconds.items():
+        if precision_of(name) in peaks:
+            peaks[precision_of(name)].seen(flops / min(values))
+    return seconds
+
+
+def precision_of(name: str) -> str:
+    """'OpenVINO, bfloat16' -> 'bfloat16'."""
+    return name.rpartition(", ")[2]
+
+
+def share_of_peak(name: str, flops_per_second: float, peaks: Mapping[str, Peak]) -> str:
+    """In per cent of the peak of the contender's precision; '–' where that has none."""
+    peak = peaks.get(precision_of(name))
+    return "–" if peak is None else f"{flops_per_second / peak.best:.0%}"
 
 
 def report(

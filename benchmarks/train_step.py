@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small size and one round: does it run?")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
-    size, rounds, batches = (32, 1, [1]) if options.quick else (options.size, options.rounds, options.batches)
+    size, rounds, batches = (64, 1, [1]) if options.quick else (options.size, options.rounds, options.batches)
     records = [compare(options.recipe, batch, size, rounds=rounds, with_compile=options.compile) for batch in batches]
     write_tables(records, options.out)
 

@@ -41,9 +41,16 @@ def test_progress_and_overall_lines_are_mmaction2s(tpn, recipe):
     assert re.fullmatch(r"Overall fps: [\d.e+]+ video / s", overall)
     number = r"[\d.e+]+"
     assert re.fullmatch(
-        rf"2 views a video, {number} views / s, {number} GFLOP/s: \d+% of the {number} of a large product here", speed
+        rf"2 views a video, {number} views / s, {number} GFLOP/s: \d+% of the {number} this machine reached", speed
     )
     assert re.fullmatch(r"float32, peak memory \d+ MiB, on CPU, 1 threads", details)
+
+
+def test_no_share_exceeds_what_the_machine_reached(config, monkeypatch, capsys):
+    """However little the large products reach: on a busy machine they are now and then slower than the network."""
+    monkeypatch.setattr("tpn.peak.measured_peak", lambda dtype, device: 1.0)
+    run_benchmark(config, checkpoint=None, num_videos=1, warm_up=1, log_interval=9, device=CPU, console=Console())
+    assert " GFLOP/s: 100% of the " in capsys.readouterr().out
 
 
 def test_figures_agree_with_each_other(config, capsys):

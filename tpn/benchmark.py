@@ -15,7 +15,7 @@ from tpn.engine.progress import print_line
 from tpn.flops import count_flops
 from tpn.memory import peak_resident
 from tpn.models.recognizer import build_recognizer
-from tpn.peak import measured_peak
+from tpn.peak import Peak
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ def run_benchmark(
     """Build the network, time it, print what came out. None for a count: as MMAction2 on a GPU, fewer on a CPU."""
     cuda = device.type == "cuda"
     scorer = load_scorer(config, checkpoint, device, compile=compile)
+    peak = Peak(scorer.dtype, device)
+    peak.measure()
     speed = benchmark(
         scorer,
         config,
@@ -60,11 +62,13 @@ def run_benchmark(
         console=console,
     )
     name = torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads"
-    flops, peak = speed.views_per_second * flops_per_view(config), measured_peak(scorer.dtype, device)
+    flops = speed.views_per_second * flops_per_view(config)
+    peak.measure()
+    peak.seen(flops)
     print_line(f"Overall fps: {speed.videos_per_second:.3g} video / s", console)
     print_line(
         f"{speed.views_per_video} views a video, {speed.views_per_second:.3g} views / s, "
-        f"{flops / 1e9:.3g} GFLOP/s: {flops / peak:.0%} of the {peak / 1e9:.3g} of a large product here\n"
+        f"{flops / 1e9:.3g} GFLOP/s: {flops / peak.best:.0%} of the {peak.best / 1e9:.3g} this machine reached\n"
         f"{precision(config, device)}{', compiled' if compile else ''}, peak memory {speed.peak_memory} MiB, on {name}",
         console,
     )

@@ -2,12 +2,34 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 Product = tuple[int, Callable[[], object]]
 """FLOP, and the work."""
+
+
+@dataclass
+class Peak:
+    """The most FLOP/s that this machine has reached so far, in one type of numbers.
+
+    It is measured now and then, in turns with what is compared with it: a machine's speed changes from minute to
+    minute, and one measured at the start alone is now and then exceeded by the network itself.
+    """
+
+    dtype: torch.dtype
+    device: torch.device
+    best: float = 0.0
+
+    def measure(self) -> None:
+        """Large products, for well under a second."""
+        self.seen(measured_peak(self.dtype, self.device))
+
+    def seen(self, flops_per_second: float) -> None:
+        """Something else has reached this much, so the machine can."""
+        self.best = max(self.best, flops_per_second)
 
 
 @torch.inference_mode()

@@ -127,3 +127,24 @@ def test_momenta_of_another_network_are_refused(case, tmp_path):
     with pytest.raises(Exception, match="its optimizer state is of another network"):
         resume(state, tmp_path / "a.pth")
     assert isinstance(state.model, nn.Module)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_first_step_that_is_left_out_leaves_momenta_of_zero(case, resumed, tmp_path):
+    """As float16's scaler leaves it out; also in a run that resumes a checkpoint of before the first step."""
+    state, _ = case
+    if resumed:
+        state.optimizer.state.clear()  # as PyTorch's own optimizer begins, and others' checkpoints may have it
+        save_checkpoint(state, tmp_path / "step_0.pth", meta={})
+        assert resume(state, tmp_path / "step_0.pth") is None
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(torch.ones(1))
+    for parameter in state.model.parameters():
+        parameter.grad = torch.full_like(parameter, float("inf"))
+    scaler.unscale_(state.optimizer)
+    used = [torch.full_like(parameter, 7.0) for parameter in state.model.parameters()]
+    del used  # memory that a momentum nobody has written would be found in
+    scaler.step(state.optimizer)
+    for parameter in state.model.parameters():
+        momentum = state.optimizer.state[parameter]["momentum_buffer"]
+        assert torch.equal(momentum, torch.zeros_like(parameter))

@@ -19,6 +19,7 @@ from tpn.config.settings import CheckpointConfig
 from tpn.data.paths import kind_of
 from tpn.engine.folder import Place, read_place
 from tpn.engine.momenta import load_in_order, optimizer_in_order, published_order
+from tpn.engine.optim import begin_momenta
 from tpn.errors import CheckpointError, UserError
 from tpn.models.recognizer import Recognizer
 from tpn.models.seal import seal
@@ -48,6 +49,8 @@ class TrainState:
     """Optimizer steps done since the start of the run."""
     skipped: int = 0
     """Steps left out because their loss was not finite."""
+    overflows: int = 0
+    """Steps left out because their gradient, scaled for float16, was too large for it."""
     window: dict[str, Tensor] = field(default_factory=dict)
     """What the next line of the log is the mean of: `RecentMeans.window`. Only where a checkpoint is written."""
     first_classifier: nn.Linear | None = None
@@ -132,6 +135,7 @@ def as_checkpoint(state: TrainState, meta: Mapping[str, Any]) -> dict[str, Any]:
             "train_list": state.train_list,
             "iter": state.step,
             "skipped": state.skipped,
+            "overflows": state.overflows,
             "time": time.asctime(),
             "hook_msgs": dict(state.hook_msgs),
         },
@@ -183,6 +187,7 @@ def resume(state: TrainState, path: Path) -> str | None:
     try:
         load_in_order(state.optimizer, state.model, checkpoint["optimizer"], state_dict)
         check_momentum(state.optimizer)
+        begin_momenta(state.optimizer)
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: its optimizer state is of another network ({error})") from error
     if checkpoint.get("scaler"):
@@ -193,7 +198,7 @@ def resume(state: TrainState, path: Path) -> str | None:
     state.window = checkpoint.get("window") or {}
     state.epoch, state.position, state.step = meta["epoch"], meta.get("position", 0), meta["iter"]
     state.train_list = meta.get("train_list")
-    state.skipped = meta.get("skipped", 0)
+    state.skipped, state.overflows = meta.get("skipped", 0), meta.get("overflows", 0)
     state.autoscale_lr |= bool(meta.get("autoscale_lr"))
     if meta.get("seed") is not None:
         state.seed = meta["seed"]

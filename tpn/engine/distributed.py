@@ -1,6 +1,7 @@
 """Processes: who this one is, and the few collective operations the engine needs; one process needs no set-up."""
 
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tpn.engine.out_of_memory import memory_for
 from tpn.errors import UserError
+
+LETTING_GO = 0.2
+"""Seconds after the last collective operation. Its tensors are let go by a thread of PyTorch's, which DDP keeps alive
+after the end of the process group; if Python has begun to end by then, the thread aborts the process (PyTorch 2.13)."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def joined(chosen: torch.device, *, rank: int, size: int, timeout: float | None)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+            time.sleep(LETTING_GO)
 
 
 _TORCHRUN = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}

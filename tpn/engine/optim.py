@@ -13,7 +13,7 @@ from tpn.config.settings import CosineSchedule, Optimizer, Schedule, StepSchedul
 
 def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.SGD:
     """SGD over every parameter, norms and biases included, as the reference does; TSM's `policies` set them apart."""
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         model.parameters() if settings.policies == "uniform" else tsm_policies(model, settings),
         lr=settings.lr,
         momentum=settings.momentum,
@@ -21,6 +21,20 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.SGD:
         nesterov=settings.nesterov,
         fused=True,  # one sweep over weights, gradients and momenta, no temporary copies of them
     )
+    begin_momenta(optimizer)
+    return optimizer
+
+
+def begin_momenta(optimizer: torch.optim.Optimizer) -> None:
+    """Give every parameter that has no momentum yet one of zero.
+
+    Where float16's gradient scaler leaves out the first step, PyTorch's fused kernel (2.13) would take memory that
+    nobody has written for the momenta (findings/fused_sgd_first_overflow.sh).
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            if optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def tsm_policies(model: nn.Module, settings: Optimizer) -> list[dict[str, Any]]:

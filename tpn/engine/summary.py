@@ -141,6 +141,8 @@ def write_end(run: Run) -> None:
         run.log.info(f"Last: {messages['last_ckpt']}, after {state.epoch} epochs and {state.step} steps")
     if state.skipped:
         run.log.info(f"Left out, because their loss was not finite: {state.skipped} steps")
+    if state.overflows:
+        run.log.info(f"Left out, because their gradient was too large for float16: {state.overflows} steps")
     if run.bad.found:
         run.log.info(f"Bad videos: {len(run.bad.found)}, listed in {run.bad.file}")
     run.log.info(f"Config, logs, checkpoints and curves are in {run.work_dir}")

@@ -135,7 +135,7 @@ def train_epoch(run: Run) -> None:
             decision = agreed(run, checked)
             if decision.is_finite:
                 scaler.step(optimizer)
-            scaler.update()
+            update_scale(run, left_out=not decision.is_finite)
             # --------------------------------------------------------------------------------------------------------
 
             state.step += 1
@@ -199,6 +199,19 @@ def agreed(run: Run, checked: list[Tensor]) -> Decision:
     saves = run.world.is_main and run.save_clock.is_due(run.state.step + 1)
     failed, saves, signal = maxima([not is_finite, saves, run.stop.received or 0], run.world)
     return Decision(is_finite=not failed, saves=bool(saves), signal=int(signal))
+
+
+def update_scale(run: Run, *, left_out: bool) -> None:
+    """Adapt the factor of float16's gradients; count a step that the scaler has left out since one was too large."""
+    scaler = run.state.scaler
+    before = scaler.get_scale()
+    scaler.update()
+    if scaler.get_scale() < before and not left_out:
+        run.state.overflows += 1
+        run.log.info(
+            f"Too large for float16: a gradient, scaled by {before:g}; the step is left out, as a few are at the start "
+            f"of a run, and the scale is {scaler.get_scale():g} now"
+        )
 
 
 # ------------------------------------------------------------------------------------------- a loss that is not finite
