@@ -28,23 +28,30 @@ def prepare(job: dict) -> Callable[[], None]:
     return trainer(config, clips, compile=job["compile"])
 
 
-def trainer(config: Config, clips: Tensor, *, compile: bool = False) -> Callable[[], None]:
-    """The optimisation step as tpn/engine/train.py has it, without data and log, on the device of the clips."""
+def trainer(config: Config, clips: Tensor, *, compile: bool = False, parts: int = 1) -> Callable[[], None]:
+    """The optimisation step as tpn/engine/train.py has it, without data and log, on the device of the clips.
+
+    parts: how many backward passes share the clips of a step.
+    """
     device, dtype = clips.device, DTYPES[config.dtype]
     model = build_recognizer(config.model).to(device).train()
     network = compile_training(model, device) if compile else model
     optimizer = build_optimizer(model, config.optimizer)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     labels = torch.arange(len(clips), device=device) % config.model.cls_head.num_classes
     aux_weight = config.model.neck.aux_loss_weight if config.model.neck else None
 
     def step() -> None:
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits, aux_logits = network(clips)
-        losses = recognition_losses(logits, aux_logits, labels, aux_weight=aux_weight)
         optimizer.zero_grad()
-        losses["loss"].backward()
+        for part, answers in zip(clips.chunk(parts), labels.chunk(parts), strict=True):
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                logits, aux_logits = network(part)
+            losses = recognition_losses(logits, aux_logits, answers, aux_weight=aux_weight)
+            scaler.scale(losses["loss"] / parts).backward()
+        scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm or float("inf"))
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
 
     return step
 
