@@ -75,6 +75,32 @@ def untouched(packets: list[Packet]) -> list[Packet]:
     return packets
 
 
+def later(seconds: float) -> Callable[[list[Packet]], Iterator[Packet]]:
+    def change(packets: list[Packet]) -> Iterator[Packet]:
+        for packet in packets:
+            ticks = round(seconds / packet.time_base)
+            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+            yield packet
+
+    return change
+
+
+def joined(target: Path, *sources: Path) -> Path:
+    """Files whose bytes follow one another, as MPEG-TS and raw streams allow it."""
+    target.write_bytes(b"".join(source.read_bytes() for source in sources))
+    return target
+
+
+def appended(packets: list[Packet], *, first: int) -> Iterator[Packet]:
+    """The first packets, then all of them: a file that was cut and another, appended without a look at the pictures."""
+    step = frame_time(packets)
+    contents = [(bytes(packet), packet.is_keyframe) for packet in packets]
+    for number, (content, is_keyframe) in enumerate([*contents[:first], *contents]):
+        packet = replaced(packets[0], content)
+        packet.pts, packet.dts, packet.is_keyframe = number * step, number * step, is_keyframe
+        yield packet
+
+
 def rename_box(source: Path, target: Path, kind: bytes) -> Path:
     """A copy of an MP4 file in which readers step over one kind of box."""
     content = source.read_bytes()

@@ -12,6 +12,7 @@ from av.video.reformatter import VideoReformatter
 
 from tests.data import remuxing as way
 from tpn.data.decode import VideoFile
+from tpn.data.packets import Order
 from tpn.errors import DataError
 
 X264 = "scenecut=0:bframes=3:b-adapt=0"
@@ -102,9 +103,9 @@ def assert_any_frames_are_exact(path: Path, *, at_least: int) -> None:
     expected = decode_everything(path)
     assert len(expected) >= at_least
     draw = random.Random(0)
-    with VideoFile(path, rotation="ignore") as video:
-        assert len(video) == len(expected)
-        for _ in range(12):
+    for _ in range(12):  # opened anew: one that has been in doubt decodes from the start ever after
+        with VideoFile(path, rotation="ignore") as video:
+            assert len(video) == len(expected)
             indices = sorted(draw.sample(range(len(video)), min(len(video), draw.choice([1, 2, 5, 9]))))
             for index, frame in zip(indices, video.read(indices), strict=True):
                 assert np.array_equal(frame, expected[index]), (index, indices)
@@ -149,6 +150,43 @@ def test_mp4_files_without_a_box(encoded, tmp_path, memory, box, container, code
     """ctts: no times to show pictures at. stss: every picture is called a keyframe."""
     path = way.rename_box(encoded(codec, container), tmp_path / "lost.mp4", box)
     assert_any_frames_are_exact(path, at_least=62)  # without ctts, an edit list hides the first two
+
+
+@pytest.mark.parametrize("codec", ["h264", "h264, open", "hevc", "hevc, open", "mpeg2"])
+@pytest.mark.parametrize("seconds", [10, 1], ids=["times go back", "times overlap"])
+def test_files_joined_with_other_times(encoded, tmp_path, codec, seconds):
+    """64 frames are of 2.6 seconds, and begin at 1.4 seconds."""
+    one = encoded(codec, "ts")
+    moved = way.copy(one, tmp_path / "moved.ts", way.later(seconds))
+    assert_any_frames_are_exact(way.joined(tmp_path / "joined.ts", moved, one), at_least=100)
+
+
+@pytest.mark.parametrize("codec", ["h264, open", "hevc, open"])
+def test_a_file_cut_in_an_open_group_and_appended(encoded, tmp_path, codec):
+    """Of HEVC the decoder drops pictures at the seam: neither the packets nor their times say so."""
+    one = encoded(codec, "ts")
+    cut = way.copy(one, tmp_path / "cut.ts", way.without(*range(12)))
+    assert_any_frames_are_exact(way.joined(tmp_path / "joined.ts", one, cut), at_least=90)
+    with VideoFile(one) as video:
+        assert isinstance(video._numbering, Order)  # an open group alone costs no decoding
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("mpeg2", "ts"), ("mpeg2", "mpg"), ("mpeg4", "m4v"), ("h264", "ts")])
+def test_a_file_with_pictures_of_another_size_appended(encoded, make_video, tmp_path, codec, suffix):
+    one = encoded(codec, suffix)
+    other = make_video(f"smaller_{codec}.{suffix}", num_frames=20, height=48, width=64, **CODECS[codec])
+    path = way.joined(tmp_path / f"joined.{suffix}", one, other)
+    expected = decode_everything(path)
+    for number in (0, 40, 60, len(expected) - 15, len(expected) - 1):
+        with VideoFile(path) as video:
+            assert len(video) == len(expected)
+            assert np.array_equal(video.read([number])[0], expected[number]), number
+
+
+def test_packed_b_frames_appended_where_a_pair_was_cut(encoded, tmp_path):
+    packed = way.copy(encoded("mpeg4", "mp4"), tmp_path / "packed.avi", way.b_frames_packed)
+    path = way.copy(packed, tmp_path / "joined.avi", lambda packets: way.appended(packets, first=20))
+    assert_any_frames_are_exact(path, at_least=70)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])

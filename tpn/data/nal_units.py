@@ -5,24 +5,29 @@ Sources: ISO 14496-10 and 23008-2, sections 7.3 and 7.4; ISO 14496-15 for units 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
-from itertools import chain
+from collections.abc import Iterator, Sequence
 
 from av.packet import Packet
 
-from tpn.data.bits import Bits, unescaped
+from tpn.data.h264_headers import UNKNOWN, is_field, sequence_of
+from tpn.data.h264_headers import count_of as h264_count
+from tpn.data.hevc_headers import count_of as hevc_count
+from tpn.data.hevc_headers import headers_of
+from tpn.data.picture_order import is_continuous
 from tpn.data.pictures import Picture
 
 START_CODE = b"\0\0\1"
 SMALL = 256  # bytes of a packet below which it may hold parameter sets alone
 HEAD = 4096  # bytes in which the first slice of a picture is looked for
+SHORT_HEAD = 96  # bytes in which that slice and its count are found, as a rule
 
 # Types of NAL units: pictures that refer to nothing before them, slices of any picture, parameter sets.
-H264_IDR, H264_SLICES, H264_SETS, H264_SPS = {5}, {1, 2, 5}, {7, 8}, 7
+H264_IDR, H264_SLICES, H264_SETS = {5}, {1, 2, 5}, {7, 8}
 HEVC_IDR, HEVC_SLICES, HEVC_SETS = {19, 20}, set(range(32)), {32, 33, 34}
 H264_BESIDE, HEVC_BESIDE = set(range(6, 13)), set(range(32, 41))  # sets, delimiters, messages: no picture by themselves
 HEVC_KEYFRAMES = set(range(16, 22))  # BLA, IDR and CRA
-SAYS_CHROMA = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}  # profiles of H.264
+HEVC_BLA = {16, 17, 18}
+HEVC_ENDS, HEVC_END_UNITS = {36, 37}, {b"\x48\1", b"\x4a\1"}  # of a sequence, of the stream
 
 
 class NalUnits:
@@ -41,15 +46,19 @@ class NalUnits:
         self.length_size = (extradata[21 if self.hevc else 4] & 3) + 1 if configured else 0
         sets = configured_sets(extradata, hevc=self.hevc) if configured else self.units(extradata)
         self.sets = {unit for unit in sets if self.type_of(unit) in self.set_types}
-        self.may_have_fields, self.frame_num_bits = (False, 0) if self.hevc else interlacing(self.sets)
-        self.is_first = True
+        self.sequence = UNKNOWN._replace(has_fields=False) if self.hevc else sequence_of(self.sets)
+        self.is_first, self.has_ended = True, False
+        self.heads: list[bytes] = []
+        """Of each packet what its picture's first slice begins with, or where that was not looked for, the packet."""
 
     def look(self, packet: Packet) -> Picture:
         """What a packet is to the decoder, by the container's flag and its own first units."""
         whole = packet.is_keyframe or packet.size < SMALL or self.is_first
-        if not (whole or self.may_have_fields):
-            return Picture.OTHER
-        data = bytes(packet) if whole else bytes(memoryview(packet)[:HEAD])
+        view = memoryview(packet)
+        if not (whole or self.sequence.has_fields):
+            self.heads.append(bytes(view[:SHORT_HEAD]))
+            return self.unless_ended(Picture.OTHER, view)
+        data = bytes(view) if whole else bytes(view[:HEAD])
         slice, before = None, []
         for unit in self.units(data):
             if self.type_of(unit) in self.set_types and not self.is_known(unit):
@@ -58,14 +67,46 @@ class NalUnits:
                 slice = unit
                 break
             before.append(self.type_of(unit))
-        self.is_first = False
+        is_first, self.is_first = self.is_first, False
+        self.heads.append(START_CODE + slice[:SHORT_HEAD] if slice else b"")
         if slice is None and whole:  # what is neither is a picture that will not decode
             return Picture.HIDDEN if before and self.beside.issuperset(before) else Picture.OTHER
         if slice is None:
             return Picture.UNCLEAR
-        if self.may_have_fields and is_field(slice, self.frame_num_bits):
+        if self.sequence.has_fields and is_field(slice, self.sequence):
             return Picture.UNCLEAR
-        return self.kind(self.type_of(slice), packet.is_keyframe)
+        if self.hevc and not is_first and self.is_cut(slice, before):
+            return Picture.UNCLEAR
+        return self.unless_ended(self.kind(self.type_of(slice), packet.is_keyframe), view)
+
+    def is_cut(self, slice: bytes, before: list[int]) -> bool:
+        """Whether the decoder drops pictures of HEVC around this one: the stream ended, was cut, or says so itself."""
+        type = self.type_of(slice)
+        discards = type in HEVC_KEYFRAMES and slice[2] & 0x40  # what comes before it and is not shown yet
+        return bool(type in HEVC_BLA or discards or not HEVC_ENDS.isdisjoint(before))
+
+    def unless_ended(self, picture: Picture, packet: memoryview) -> Picture:
+        """The picture, or unclear after the end of a sequence of HEVC; notes whether this packet is such an end."""
+        if not self.hevc:
+            return picture
+        ended, self.has_ended = self.has_ended, bytes(packet[-2:]) in HEVC_END_UNITS
+        return Picture.UNCLEAR if ended else picture
+
+    def first_slices(self) -> Iterator[bytes]:
+        """What the first slice of each packet begins with; b'' where it is not found."""
+        for head in self.heads:
+            units = split_at_start_codes(head) if head.startswith(START_CODE) else self.units(head)
+            yield next((unit for unit in units if self.type_of(unit) in self.slices), b"")
+
+    def goes_on(self, pictures: Sequence[Picture]) -> bool:
+        """Whether all packets, of these pictures, are of one stream, and none was appended at an open keyframe."""
+        shown = (pair for pair in zip(pictures, self.first_slices(), strict=True) if pair[0] is not Picture.HIDDEN)
+        if self.hevc:
+            headers = headers_of(self.sets)
+            return is_continuous(shown, lambda slice: hevc_count(slice, headers), bits=headers.count_bits)
+        if self.sequence.never_reorders:
+            return True
+        return is_continuous(shown, lambda slice: h264_count(slice, self.sequence), bits=self.sequence.count_bits)
 
     def kind(self, type: int, key: bool) -> Picture:
         """By the type of a picture's first slice; H.264 has none for an open keyframe: there the flag says it."""
@@ -78,7 +119,7 @@ class NalUnits:
         if self.is_first:
             self.sets.add(unit)
             if not self.hevc:
-                self.may_have_fields, self.frame_num_bits = interlacing(self.sets)
+                self.sequence = sequence_of(self.sets)
         return unit in self.sets
 
     def type_of(self, unit: bytes) -> int:
@@ -119,76 +160,3 @@ def configured_sets(record: bytes, *, hevc: bool) -> Iterator[bytes]:
             start = at + 2
             at = start + int.from_bytes(record[at:start])
             yield record[start:at]
-
-
-def interlacing(sets: Set[bytes]) -> tuple[bool, int]:
-    """Whether pictures of H.264 may be single fields, and the bits of their frame_num.
-
-    Where nothing is known, or sequences differ, they may be, with -1 bits.
-    """
-    try:
-        told = {sequence_says(Bits(unescaped(unit[1:]))) for unit in sets if unit[0] & 31 == H264_SPS}
-    except EOFError:
-        told = set()
-    if told and not any(fields for fields, _ in told):
-        return False, 0
-    return (True, next(iter(told))[1]) if len(told) == 1 else (True, -1)
-
-
-def sequence_says(bits: Bits) -> tuple[bool, int]:
-    """Of a sequence parameter set (7.3.2.1.1): whether there may be fields, and the bits of frame_num."""
-    profile = bits.take(24) >> 16
-    bits.number()  # its own number
-    if profile in SAYS_CHROMA:
-        skip_chroma(bits)
-    frame_num_bits = bits.number() + 4
-    match bits.number():  # how the order of pictures is told
-        case 0:
-            bits.number()
-        case 1:
-            bits.take(1)
-            for _ in range(2):
-                bits.number()
-            for _ in range(bits.number()):
-                bits.number()
-    bits.number()  # frames referred to
-    bits.take(1)
-    bits.number()  # width, height
-    bits.number()
-    return not bits.take(1), frame_num_bits
-
-
-def skip_chroma(bits: Bits) -> None:
-    """Chroma, bit depths and scaling lists. Raises EOFError for three separate colour planes: slices say more then."""
-    chroma = bits.number()
-    if chroma == 3 and bits.take(1):
-        raise EOFError
-    bits.number()
-    bits.number()
-    bits.take(1)
-    if bits.take(1):
-        for length in chain([16] * 6, [64] * (6 if chroma == 3 else 2)):
-            if bits.take(1):
-                skip_scaling_list(bits, length)
-
-
-def skip_scaling_list(bits: Bits, length: int) -> None:
-    last = following = 8
-    for _ in range(length):
-        if following:
-            following = (last + bits.signed()) % 256
-        last = following or last
-
-
-def is_field(slice: bytes, frame_num_bits: int) -> bool:
-    """Whether a slice is of one field only (7.3.3), or its header cannot be read."""
-    if frame_num_bits < 0:
-        return True
-    bits = Bits(unescaped(slice[1:32]))
-    try:
-        for _ in range(3):  # first macroblock, type, picture parameter set
-            bits.number()
-        bits.take(frame_num_bits)
-        return bool(bits.take(1))
-    except EOFError:
-        return True

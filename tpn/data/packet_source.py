@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from tpn.data.nal_units import NalUnits
 from tpn.data.opening import open_video
 from tpn.data.packets import REORDERED, Doubt, PacketIndex, Span
-from tpn.data.pictures import LOOKS, Look, Mpeg4
+from tpn.data.pictures import LOOKS, WITH_HEADERS, Mpeg4
 from tpn.data.wholeness import check_whole, refuse_zeros
 from tpn.errors import DataError
 
@@ -112,7 +112,7 @@ class PacketSource:
 
     def _take_in(self, packets: Iterator[Packet]) -> tuple[PacketIndex, list[Packet] | None, list[Identity]]:
         """Index all packets; with them, if they are few, and how each is recognised after a seek."""
-        index, size, last = PacketIndex(self.codec.name, look_for(self.codec)), 0, None
+        index, size, last = index_for(self.codec), 0, None
         kept: list[Packet] | None = []
         identities: list[Identity] = []
         try:
@@ -136,9 +136,11 @@ class PacketSource:
     def _unpack(self) -> None:
         """Undo XviD's packed B-frames where that leaves one picture to a packet, which the decoder shows alike."""
         self.reopen()
+        promised = sum(Mpeg4.num_pictures(packet) for packet in self._demux())
+        self.reopen()
         self._is_packed = True
         index, kept, identities = self._take_in(self._demux())
-        self._is_packed = not index.is_unclear
+        self._is_packed = not index.is_unclear and len(index) == promised  # files joined may lose one at the seam
         if self._is_packed:
             self.index, self._kept, self._identities = index, kept, identities
 
@@ -172,13 +174,14 @@ class PacketSource:
         return {each: position for position, each in enumerate(self._identities) if count[each] == 1}
 
 
-def look_for(codec: VideoCodecContext) -> Look | None:
-    """What tells the pictures of a stream apart; None where only decoding them does."""
-    if codec.name in REORDERED:
-        return NalUnits(codec.name, codec.extradata or b"").look
-    if codec.name == "mpeg4":
-        return Mpeg4(codec.extradata or b"").look
-    return LOOKS.get(codec.name)
+def index_for(codec: VideoCodecContext) -> PacketIndex:
+    """An index that can tell the pictures of a stream apart, where anything but decoding them does."""
+    name, extradata = codec.name, codec.extradata or b""
+    if name in REORDERED:
+        units = NalUnits(name, extradata)
+        return PacketIndex(name, units.look, goes_on=units.goes_on)
+    kind = WITH_HEADERS.get(name)
+    return PacketIndex(name, kind(extradata).look if kind else LOOKS.get(name))
 
 
 def unpacked(packets: Iterator[Packet], stream: VideoStream) -> Iterator[Packet]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -14,13 +15,8 @@ from tpn.data.pictures import Look, Picture
 KEYFRAMES = {Picture.CLOSED, Picture.OPEN}
 ONE_AT_A_TIME = {"mpeg4", "mpeg1video", "mpeg2video"}  # at most one picture waits, while B-frames pass it
 REORDERED = {"h264", "hevc"}
-CHANGES = {"new_extradata", "param_change", "palette"}  # beside a packet: other parameters of the stream from here on
 FLAGGED = {"h264", "av1", "libdav1d"}  # whose keyframes the container tells, all but those of H.264 that are IDR
-CHANGES = {
-    "new_extradata",
-    "param_change",
-    "palette",
-}
+CHANGES = {"new_extradata", "param_change", "palette"}
 """What beside a packet says that the stream's parameters change from here on."""
 
 
@@ -108,11 +104,15 @@ class PacketIndex:
     Args:
         codec: FFmpeg's name of the decoder.
         look: tells what a packet is to it; None where that is not known of the codec.
+        goes_on: whether all packets looked at, of these pictures, are of one stream; asked where one may be appended.
     """
 
-    def __init__(self, codec: str, look: Look | None) -> None:
+    def __init__(
+        self, codec: str, look: Look | None, goes_on: Callable[[Sequence[Picture]], bool] = lambda _: True
+    ) -> None:
         self.codec = codec
         self.look = look
+        self.goes_on = goes_on
         self.pictures: list[Picture] = []
         self.times: list[int | None] = []  # when each is shown, says the container
         self.discarded: list[bool] = []  # decoded but not shown, says an edit list
@@ -144,6 +144,8 @@ class PacketIndex:
         """How the frames are numbered; None where only decoding all of them tells it."""
         if self.is_unclear or not self.pictures:
             return None
+        if self.codec in REORDERED and Picture.OPEN in self.pictures[1:] and not self.goes_on(self.pictures):
+            return None
         if all(self.flags) and len(self) > 1 and self.codec in FLAGGED:
             self._distrust_flags()
         if self.codec in ONE_AT_A_TIME:
@@ -159,10 +161,19 @@ class PacketIndex:
         ]
 
     def _times_order(self) -> bool:
-        """Whether the times order the frames. Those that only rise say nothing: they may be made up in file order."""
+        """Whether the times order the frames as the decoder does.
+
+        Those that only rise say nothing: they may be made up in file order. And whatever comes before a closed keyframe
+        is shown before it, and whatever comes after it later, also where the times go back there.
+        """
         times = [time for time in self.times if time is not None]
         rising = all(a < b for a, b in pairwise(times))
-        return len(set(times)) == len(self) and not rising
+        if rising or len(set(times)) < len(self):
+            return False
+        latest = [times[0] - 1, *accumulate(times, max)]
+        earliest = [*accumulate(reversed(times), min)][::-1]
+        closed = [position for position, picture in enumerate(self.pictures) if picture is Picture.CLOSED]
+        return all(latest[position] < earliest[position] == times[position] for position in closed if position)
 
     def _order_of_times(self) -> Order | None:
         return self._order(sorted(range(len(self)), key=self.times.__getitem__))  # pyright: ignore

@@ -18,6 +18,7 @@ from tpn.data.bits import Bits
 
 HEAD = 512  # bytes in which the head of a picture is looked for
 VOP = b"\0\0\1\xb6"
+VOL = re.compile(rb"\x00\x00\x01[\x20-\x2f].{4,}?(?=\x00\x00\x01|$)", re.DOTALL)  # the head of the video object's layer
 PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
 
 
@@ -54,20 +55,53 @@ class Mpeg4:
 
     def __init__(self, extradata: bytes) -> None:
         self.is_packed = bool(PACKED.search(extradata))
+        self.layer = VOL.search(extradata)
 
     def look(self, packet: Packet) -> Picture:
         if packet.is_keyframe and not self.is_packed:
             self.is_packed = bool(PACKED.search(bytes(memoryview(packet)[:HEAD])))
         data = bytes(packet) if self.is_packed else bytes(memoryview(packet)[:HEAD])
         at = data.find(VOP)
+        layer = VOL.search(data, 0, max(at, 0))
+        if layer is not None and self.layer is not None and layer[0] != self.layer[0]:
+            return Picture.UNCLEAR  # where the size of the pictures changes, the decoder drops one
+        self.layer = self.layer or layer
         if at < 0 or packet.size - at <= 8 or (self.is_packed and data.find(VOP, at + 4) >= 0):
             return Picture.UNCLEAR
         return (Picture.OPEN, Picture.OTHER, Picture.BETWEEN, Picture.OTHER)[data[at + 4] >> 6]
 
+    @staticmethod
+    def num_pictures(packet: Packet) -> int:
+        """The VOPs of a packet that are not empty."""
+        data = bytes(packet)
+        return sum(len(part) > 8 - len(VOP) for part in data.split(VOP)[1:])
 
-def mpeg12(packet: Packet) -> Picture:
-    """One frame picture; a field is unclear, and so are two pictures."""
-    data = bytes(packet)
+
+class Mpeg12:
+    """`look(packet)`: one frame picture; a field is unclear, so are two pictures, and another size or shape of them."""
+
+    def __init__(self, extradata: bytes) -> None:
+        self.sequence = sequence_in(extradata)
+
+    def look(self, packet: Packet) -> Picture:
+        data = bytes(packet)
+        sequence = sequence_in(data)
+        if sequence and self.sequence and sequence != self.sequence:
+            return Picture.UNCLEAR  # there the decoder drops a picture
+        self.sequence = self.sequence or sequence
+        return frame_picture(data)
+
+
+def sequence_in(data: bytes) -> bytes:
+    """Size, shape and rate of the pictures, and what MPEG-2 adds to them, by a sequence header; b'' without one."""
+    at = data.find(b"\0\0\1\xb3")
+    if at < 0:
+        return b""
+    extension = data.find(b"\0\0\1\xb5", at, at + HEAD)
+    return data[at + 4 : at + 8] + (data[extension + 4 : extension + 10] if extension >= 0 else b"")
+
+
+def frame_picture(data: bytes) -> Picture:
     at = data.find(b"\0\0\1\0")
     if at < 0 or len(data) - at < 12 or data.find(b"\0\0\1\0", at + 4) >= 0:
         return Picture.UNCLEAR
@@ -120,8 +154,6 @@ def wmv2(packet: Packet) -> Picture:
 
 LOOKS: dict[str, Look] = {
     **dict.fromkeys(EACH_ALONE, each_alone),
-    "mpeg1video": mpeg12,
-    "mpeg2video": mpeg12,
     "vp8": vp8,
     "vp9": vp9,
     "av1": av1,
@@ -131,4 +163,6 @@ LOOKS: dict[str, Look] = {
     "wmv1": msmpeg4,
     "wmv2": wmv2,
 }
-"""By FFmpeg's names of the decoders; MPEG-4 has `Mpeg4`, H.264 and HEVC `tpn.data.nal_units`."""
+"""By FFmpeg's names of the decoders; H.264 and HEVC have `tpn.data.nal_units`."""
+WITH_HEADERS = {"mpeg4": Mpeg4, "mpeg1video": Mpeg12, "mpeg2video": Mpeg12}
+"""Those that depend on headers: made from the stream's extradata."""
