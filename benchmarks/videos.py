@@ -9,10 +9,10 @@ import numpy as np
 FRAME_RATE, SECONDS, HEIGHT, WIDTH = 30, 10, 256, 340
 
 
-def write_videos(folder: Path, *, number: int, seconds: int = SECONDS) -> list[str]:
-    """Make so many files unless they are there; returns their names."""
-    names = [f"made_{seconds}s_{index}.mp4" for index in range(number)]
-    for index, name in enumerate(names):
+def write_videos(folder: Path, *, number: int, seconds: int = SECONDS, first: int = 0) -> list[str]:
+    """Make so many files unless they are there, from number `first` on; returns their names."""
+    names = [f"made_{seconds}s_{index}.mp4" for index in range(first, first + number)]
+    for index, name in enumerate(names, first):
         if not (folder / name).exists():
             write_video(folder / name, moving_picture(FRAME_RATE * seconds, seed=index))
     return names

@@ -101,6 +101,16 @@ def build():
     return build_published
 
 
+@pytest.fixture(scope="session")
+def reference_layout():
+    """A context in which networks compute in the reference's own layout: benchmarks/reference_layout.py."""
+    path = ROOT / "benchmarks/reference_layout.py"
+    spec = importlib.util.spec_from_file_location("reference_layout", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.reference_layout
+
+
 # ------------------------------------------------------------------------------------------------- running the commands
 
 

@@ -7,8 +7,6 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from tpn.engine.optim import build_optimizer, recognition_losses
-from tpn.models import layers
-from tpn.models.layers import ConvModule, TemporalConv, TemporalShift, fold_time, unfold_time
 
 PUBLISHED = ["tpn_slowonly_r50_8x8x1_150e_kinetics_rgb", "tpn_tsm_r50_1x1x8_150e_sthv1_rgb"]
 TEST_CASES = ["slowonly_224_1view", "slowonly_256_3views_prob", "tsm_256_2x3views_prob"]
@@ -74,34 +72,6 @@ def without_dropout(model: nn.Module) -> nn.Module:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return model
-
-
-def unfolded(self: ConvModule, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
-    """ConvModule.forward without folding: Conv3d (in a 2-D backbone Conv2d) and batch norm on N, C, T, H, W memory."""
-    conv, t = self.conv, x.shape[2]
-    if isinstance(conv, TemporalShift):
-        conv, x = conv.net, unfold_time(conv.shift(fold_time(x)), t)
-    if isinstance(conv, TemporalConv):
-        x = F.conv3d(x.contiguous(), conv.weight, padding=(1, 0, 0), groups=conv.groups)
-    elif conv.weight.dim() == 5:
-        stride, padding = (1, conv.stride, conv.stride), (0, conv.padding, conv.padding)
-        x = F.conv3d(x.contiguous(), conv.weight, stride=stride, padding=padding, groups=conv.groups)
-    else:
-        x = F.conv2d(
-            x.transpose(1, 2).flatten(0, 1).contiguous(), conv.weight, stride=conv.stride, padding=conv.padding
-        )
-    if self.bn is not None:
-        bn = self.bn
-        x = F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.training, bn.momentum, bn.eps)
-    x = x if x.dim() == 5 else unfold_time(x, t).contiguous()
-    x = x if residual is None else x + residual
-    return x.relu() if self.activation else x
-
-
-def in_reference_order(monkeypatch) -> None:
-    """Every convolution unfolded, every gradient by autograd."""
-    monkeypatch.setattr(layers, "trains_on_cpu", lambda *_: False)
-    monkeypatch.setattr(ConvModule, "forward", unfolded)
 
 
 def train_once(spec, build, seeded, dtype=torch.float32):
@@ -171,26 +141,26 @@ def largest_and_median(norms: dict[str, float], exact: dict[str, float]) -> tupl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAIN_CASES)
-def test_gradients_are_as_near_to_float64_as_the_references(name, case, build, seeded, monkeypatch, threads):
+def test_gradients_are_as_near_to_float64_as_the_references(name, case, build, seeded, reference_layout, threads):
     spec = case(name)
     exact = gradient_norms(train_once(spec, build, seeded, torch.float64)[1])
     ours = largest_and_median(gradient_norms(train_once(spec, build, seeded)[1]), exact)
-    in_reference_order(monkeypatch)
-    moved = [
-        largest_and_median(gradient_norms(train_once(spec, build, Moved(seeded, seed))[1]), exact) for seed in MOVES
-    ]
+    with reference_layout():
+        moved = [
+            largest_and_median(gradient_norms(train_once(spec, build, Moved(seeded, seed))[1]), exact) for seed in MOVES
+        ]
     assert ours[0] <= 1.2 * max(largest for largest, _ in moved)
     assert ours[1] <= 1.2 * max(median for _, median in moved)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAIN_CASES)
-def test_folding_changes_no_gradient_in_float64(name, case, build, seeded, monkeypatch):
+def test_folding_changes_no_gradient_in_float64(name, case, build, seeded, reference_layout):
     spec = case(name)
     spec = {**spec, "input": [*spec["input"][:-2], 48, 48]}  # smaller frames: float64 is slow
     _, model = train_once(spec, build, seeded, torch.float64)
-    in_reference_order(monkeypatch)
-    _, reference = train_once(spec, build, seeded, torch.float64)
+    with reference_layout():
+        _, reference = train_once(spec, build, seeded, torch.float64)
     assert gradient_norms(model) == pytest.approx(gradient_norms(reference), rel=1e-9)
 
 
@@ -232,10 +202,10 @@ def test_three_training_steps_follow_the_reference(index, parity, build, seeded,
 @pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1], ids=PUBLISHED)
 def test_six_training_steps_stay_as_near_to_the_reference_as_its_own(
-    index, parity, build, seeded, monkeypatch, threads
+    index, parity, build, seeded, reference_layout, threads
 ):
     spec = parity("trajectory.json")[index]
     ours = follow(spec, build, seeded, num_steps=6)[5]["loss"]
-    in_reference_order(monkeypatch)
-    moved = [follow(spec, build, Moved(seeded, seed), num_steps=6)[5]["loss"] for seed in MOVES]
+    with reference_layout():
+        moved = [follow(spec, build, Moved(seeded, seed), num_steps=6)[5]["loss"] for seed in MOVES]
     assert abs(ours - 1) <= 1.2 * max(abs(loss - 1) for loss in moved)
