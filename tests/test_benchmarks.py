@@ -156,7 +156,7 @@ def test_no_contender_exceeds_the_peak_of_its_run(products, monkeypatch):
     """The peak is the most that anything reached in its precision, large products among the contenders."""
     timing = benchmark("timing", monkeypatch)
     times = {"plain, float32": [9, 2, 4], "optimized, float32": [9, 1, 2], "ours, int8": [1, 2, 3]}
-    runs = {name: lambda values=iter(values): next(values) for name, values in times.items()}
+    runs = {name: iter(values).__next__ for name, values in times.items()}
     peaks = {"float32": FixedRate(products)}
     seconds = timing.interleave_with_peaks(runs, peaks, flops=10.0, rounds=2)
     assert seconds == {name: values[1:] for name, values in times.items()}

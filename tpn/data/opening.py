@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -25,6 +26,8 @@ OPENING = {
     "protocol_whitelist": "file",
     "format_whitelist": CONTAINERS.replace(" ", ","),
 }
+# What is not UTF-8 in a file's tags is no reason to refuse it; PyAV 19 asks no more and replaces it by itself.
+LENIENT: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 INVALID_ARGUMENT = 22  # what FFmpeg answers for a container that it knows and may not open
 
 
@@ -36,7 +39,7 @@ def open_video(path: str) -> tuple[InputContainer, VideoStream]:
     """
     check_file(path)
     try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
-        container = av.open(f"file:{path}", options=OPENING, metadata_errors="replace")
+        container = av.open(f"file:{path}", options=OPENING, **LENIENT)
     except PermissionError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); change its permissions") from None
     except FFmpegError as error:
