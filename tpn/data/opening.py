@@ -26,7 +26,7 @@ OPENING = {
     "protocol_whitelist": "file",
     "format_whitelist": CONTAINERS.replace(" ", ","),
 }
-# What is not UTF-8 in a file's tags is no reason to refuse it; PyAV 19 asks no more and replaces it by itself.
+# What is not UTF-8 in the tags of a file is no reason to refuse it. PyAV 19 has no such option, and keeps the bytes.
 LENIENT: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 INVALID_ARGUMENT = 22  # what FFmpeg answers for a container that it knows and may not open
 
