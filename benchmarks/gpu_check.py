@@ -68,16 +68,23 @@ def stages_of(options: argparse.Namespace) -> list[Stage]:
         command = [sys.executable, str(HERE / f"gpu_{name}.py"), *flags, "--out", str(path), *more]
         return Stage(file or name, command, limit, path, figures)
 
-    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml", str(out / "tests.xml")]
-    tests += ["-m", "gpu", str(ROOT / "tests")] if cuda else ["-m", "slow", str(ROOT / "tests/gpu")]
-    tests += ["-k", "not slowonly_256"] if options.quick else []
+    def tests(name: str, limit: float, which: str) -> Stage:
+        command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--durations", "10", "-k", which]
+        command += ["--junitxml", str(out / f"{name}.xml")]
+        command += ["-m", "gpu", str(ROOT / "tests")] if cuda else ["-m", "slow", str(ROOT / "tests/gpu")]
+        return Stage(name, command, limit, out / f"{name}.xml", test_figures)
+
+    compiled = [
+        script("inference", 60, table_figures, "--compiled", file="compiled"),
+        tests("tests_compiled", 40, "compiled"),
+    ]
     return [
         script("environment", 30, environment_figures),
-        Stage("tests", tests, 110 if cuda else 170, out / "tests.xml", test_figures),
-        script("inference", 90, table_figures, "--seconds", "65"),
-        script("training", 80, table_figures, "--seconds", "55"),
-        script("files", 110, file_figures, "--picture", str(out / "profile.png"), "--seconds", "45"),
-        *([script("inference", 60, table_figures, "--compiled", file="compiled")] if cuda else []),
+        tests("tests", 100 if cuda else 170, f"not compiled{' and not slowonly_256' if options.quick else ''}"),
+        script("inference", 85, table_figures, "--seconds", "60"),
+        script("training", 70, table_figures, "--seconds", "45"),
+        script("files", 95, file_figures, "--picture", str(out / "profile.png"), "--seconds", "40"),
+        *(compiled if cuda else []),
     ]
 
 

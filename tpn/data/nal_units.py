@@ -48,15 +48,15 @@ class NalUnits:
         self.sets = {unit for unit in sets if self.type_of(unit) in self.set_types}
         self.sequence = UNKNOWN._replace(has_fields=False) if self.hevc else sequence_of(self.sets)
         self.is_first, self.has_ended = True, False
-        self.heads: list[bytes] = []
-        """Of each packet what its picture's first slice begins with, or where that was not looked for, the packet."""
+        self.heads: list[tuple[bool, bytes]] = []
+        """What the first slice of each packet begins with; or, where it was not looked for, False and the packet does."""
 
     def look(self, packet: Packet) -> Picture:
         """What a packet is to the decoder, by the container's flag and its own first units."""
         whole = packet.is_keyframe or packet.size < SMALL or self.is_first
         view = memoryview(packet)
         if not (whole or self.sequence.has_fields):
-            self.heads.append(bytes(view[:SHORT_HEAD]))
+            self.heads.append((False, bytes(view[:SHORT_HEAD])))
             return self.unless_ended(Picture.OTHER, view)
         data = bytes(view) if whole else bytes(view[:HEAD])
         slice, before = None, []
@@ -68,7 +68,7 @@ class NalUnits:
                 break
             before.append(self.type_of(unit))
         is_first, self.is_first = self.is_first, False
-        self.heads.append(START_CODE + slice[:SHORT_HEAD] if slice else b"")
+        self.heads.append((True, slice[:SHORT_HEAD] if slice else b""))
         if slice is None and whole:  # what is neither is a picture that will not decode
             return Picture.HIDDEN if before and self.beside.issuperset(before) else Picture.OTHER
         if slice is None:
@@ -82,8 +82,8 @@ class NalUnits:
     def is_cut(self, slice: bytes, before: list[int]) -> bool:
         """Whether the decoder drops pictures of HEVC around this one: the stream ended, was cut, or says so itself."""
         type = self.type_of(slice)
-        discards = type in HEVC_KEYFRAMES and slice[2] & 0x40  # what comes before it and is not shown yet
-        return bool(type in HEVC_BLA or discards or not HEVC_ENDS.isdisjoint(before))
+        discards = type in HEVC_KEYFRAMES and bool(slice[2:3] and slice[2] & 0x40)  # what is not shown yet before it
+        return type in HEVC_BLA or discards or not HEVC_ENDS.isdisjoint(before)
 
     def unless_ended(self, picture: Picture, packet: memoryview) -> Picture:
         """The picture, or unclear after the end of a sequence of HEVC; notes whether this packet is such an end."""
@@ -94,8 +94,8 @@ class NalUnits:
 
     def first_slices(self) -> Iterator[bytes]:
         """What the first slice of each packet begins with; b'' where it is not found."""
-        for head in self.heads:
-            units = split_at_start_codes(head) if head.startswith(START_CODE) else self.units(head)
+        for is_slice, head in self.heads:
+            units = [head] if is_slice else self.units(head)
             yield next((unit for unit in units if self.type_of(unit) in self.slices), b"")
 
     def goes_on(self, pictures: Sequence[Picture]) -> bool:
