@@ -49,7 +49,7 @@ class NalUnits:
         self.sequence = UNKNOWN._replace(has_fields=False) if self.hevc else sequence_of(self.sets)
         self.is_first, self.has_ended = True, False
         self.heads: list[tuple[bool, bytes]] = []
-        """What the first slice of each packet begins with; or, where it was not looked for, False and the packet does."""
+        """How each packet's first slice begins; or, where that was not looked for, False and how the packet does."""
 
     def look(self, packet: Packet) -> Picture:
         """What a packet is to the decoder, by the container's flag and its own first units."""

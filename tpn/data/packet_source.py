@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import chain, islice
 
 from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -146,7 +147,7 @@ class PacketSource:
 
     def _demux(self) -> Iterator[Packet]:
         """The stream's packets from here on, without the empty ones: frames left out, or the mark of the end."""
-        packets = (packet for packet in self.container.demux(self.stream) if packet.size)
+        packets = (packet for packet in demuxed(self.container, self.stream) if packet.size)
         return unpacked(packets, self.stream) if self._is_packed else packets
 
     def _from_seek(self, start: int) -> Iterator[tuple[int, Packet]]:
@@ -182,6 +183,19 @@ def index_for(codec: VideoCodecContext) -> PacketIndex:
         return PacketIndex(name, units.look, goes_on=units.goes_on)
     kind = WITH_HEADERS.get(name)
     return PacketIndex(name, kind(extradata).look if kind else LOOKS.get(name))
+
+
+def demuxed(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """The stream's packets from here on, past those of streams that appear midway, as sound does in joined files.
+
+    PyAV 18.1 raises an IndexError for such a packet, and goes on with the next one.
+    """
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            continue
 
 
 def unpacked(packets: Iterator[Packet], stream: VideoStream) -> Iterator[Packet]:
