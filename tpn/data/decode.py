@@ -52,6 +52,7 @@ class VideoFile:
         self._reformatter = VideoReformatter()
         self._kept: list[VideoFrame] = []
         self._source = PacketSource(self.path)
+        self._announced = self._source.codec.width, self._source.codec.height
         try:
             self._numbering = self._source.index.numbering()
             self._num_frames = len(self._numbering) if self._numbering else self._count_by_decoding()
@@ -193,6 +194,8 @@ class VideoFile:
                     number = self._number_of.get(frame.pts, -1)
                     if -1 < number <= latest:  # the decoder shows them in another order
                         raise Doubt
+                    if self._source.codec.name == "mjpeg" and (frame.width, frame.height) != self._announced:
+                        raise Doubt  # starting at a smaller picture, it takes two of them for the fields of one
                     latest = max(number, latest)
                     yield number, frame
 
