@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from tpn.data.colours import as_rgb, with_convertible_matrix
 from tpn.data.display import UPRIGHT, Rotation, Turn, turn_of
 from tpn.data.frames import MAX_PIXELS, stack
 from tpn.data.packet_source import PacketSource
@@ -156,10 +157,7 @@ class VideoFile:
     def _pick(
         self, frames: Iterator[tuple[int, VideoFrame]], wanted: list[int]
     ) -> Generator[tuple[int, np.ndarray], None, set[int]]:
-        """The wanted frames as RGB, each with its number; decodes no further than the last, returns what did not come.
-
-        One thread converts: starting others for pictures of this size costs more than the conversion.
-        """
+        """The wanted frames as RGB, with their numbers; decodes no further than the last, returns what did not come."""
         missing, keyframe_turn, is_corrupt = set(wanted), UPRIGHT, False
         for number, frame in frames:
             if frame.key_frame or number in missing:
@@ -178,7 +176,7 @@ class VideoFile:
 
     def _shown(self, frame: VideoFrame) -> np.ndarray:
         """A frame as (H, W, 3) uint8 RGB, turned as the file asks."""
-        image = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        image = as_rgb(frame, self._reformatter, self.path)
         return self.turn(image) if self.turn and self.rotation == "apply" else image
 
     def _decode_near(self, order: Order, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
@@ -243,7 +241,7 @@ class VideoFile:
     def _decode(self, packet: Packet | None) -> list[VideoFrame]:
         """The frames that come out once `packet` has gone in; none if it is damaged."""
         try:
-            return self._source.codec.decode(packet)
+            return [with_convertible_matrix(frame) for frame in self._source.codec.decode(packet)]
         except FFmpegError:
             return []
 
