@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from tpn.data.colours import as_rgb, with_convertible_matrix
 from tpn.data.display import UPRIGHT, Rotation, Turn, turn_of
 from tpn.data.frames import MAX_PIXELS, stack
 from tpn.data.packet_source import PacketSource
@@ -48,9 +49,11 @@ class VideoFile:
         self.rotation = rotation
         self.turn: Turn | None = UPRIGHT
         """How the file asks to turn the frame read last; None: by an angle that is no quarter turn."""
+        self._look: tuple[int, int, bool] | None = None  # width, height, and whether they are exchanged to be shown
         self._reformatter = VideoReformatter()
         self._kept: list[VideoFrame] = []
         self._source = PacketSource(self.path)
+        self._announced = self._source.codec.width, self._source.codec.height
         try:
             self._numbering = self._source.index.numbering()
             self._num_frames = len(self._numbering) if self._numbering else self._count_by_decoding()
@@ -111,7 +114,7 @@ class VideoFile:
         wanted = [int(index) for index in indices]
         if not wanted or wanted[0] < 0 or wanted[-1] >= len(self) or wanted != sorted(set(wanted)):
             raise ValueError(f"expected rising frame numbers in 0..{len(self) - 1}, got {wanted}")
-        missing = set(wanted)
+        missing, self._look = set(wanted), None
         try:
             if isinstance(self._numbering, Order):
                 missing = yield from self._pick(self._decode_near(self._numbering, wanted), wanted)
@@ -130,18 +133,18 @@ class VideoFile:
     def pictures(self) -> Iterator[VideoFrame]:
         """Frames 0, 1, 2, … as the decoder gives them, neither converted nor turned.
 
-        Raises DataError where one is missing or damaged.
+        `turn` is then that of the frame given last. Raises DataError where one is missing or damaged.
         """
-        count, size = 0, None
+        count, keyframe_turn, self._look = 0, UPRIGHT, None
         for number, frame in self._decode_from_start():
             if number > count:
                 break
             if number == count:
                 if frame.is_corrupt:
                     raise self._corrupt(number)
-                if size not in (None, (frame.width, frame.height)):
-                    raise self._resized(number)
-                size = frame.width, frame.height
+                self.turn = turn_of(frame, keyframe_turn)
+                keyframe_turn = self.turn if frame.key_frame else keyframe_turn
+                self._check_look(number, frame)
                 count += 1
                 yield frame
         if count < len(self):
@@ -154,19 +157,17 @@ class VideoFile:
     def _pick(
         self, frames: Iterator[tuple[int, VideoFrame]], wanted: list[int]
     ) -> Generator[tuple[int, np.ndarray], None, set[int]]:
-        """The wanted frames as RGB, each with its number; decodes no further than the last, returns what did not come.
-
-        One thread converts: starting others for pictures of this size costs more than the conversion.
-        """
-        missing, size, is_corrupt = set(wanted), None, False
+        """The wanted frames as RGB, with their numbers; decodes no further than the last, returns what did not come."""
+        missing, keyframe_turn, is_corrupt = set(wanted), UPRIGHT, False
         for number, frame in frames:
+            if frame.key_frame or number in missing:
+                self.turn = turn_of(frame, keyframe_turn)
+                keyframe_turn = self.turn if frame.key_frame else keyframe_turn
             is_corrupt = frame.is_corrupt or (is_corrupt and not frame.key_frame)  # what refers to it is no better
             if number in missing:
                 if is_corrupt:
                     raise self._corrupt(number)
-                if size not in (None, (frame.width, frame.height)):
-                    raise self._resized(number)
-                size = frame.width, frame.height
+                self._check_look(number, frame)
                 missing.remove(number)
                 yield number, self._shown(frame)
             if not missing:
@@ -175,8 +176,7 @@ class VideoFile:
 
     def _shown(self, frame: VideoFrame) -> np.ndarray:
         """A frame as (H, W, 3) uint8 RGB, turned as the file asks."""
-        image = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        self.turn = turn_of(frame)
+        image = as_rgb(frame, self._reformatter, self.path)
         return self.turn(image) if self.turn and self.rotation == "apply" else image
 
     def _decode_near(self, order: Order, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
@@ -192,6 +192,8 @@ class VideoFile:
                     number = self._number_of.get(frame.pts, -1)
                     if -1 < number <= latest:  # the decoder shows them in another order
                         raise Doubt
+                    if self._source.codec.name == "mjpeg" and (frame.width, frame.height) != self._announced:
+                        raise Doubt  # starting at a smaller picture, it takes two of them for the fields of one
                     latest = max(number, latest)
                     yield number, frame
 
@@ -239,7 +241,7 @@ class VideoFile:
     def _decode(self, packet: Packet | None) -> list[VideoFrame]:
         """The frames that come out once `packet` has gone in; none if it is damaged."""
         try:
-            return self._source.codec.decode(packet)
+            return [with_convertible_matrix(frame) for frame in self._source.codec.decode(packet)]
         except FFmpegError:
             return []
 
@@ -251,8 +253,18 @@ class VideoFile:
         header = codec.extradata or b""
         return len(header) > 21 and (header[21] >> 3) & 7 == 1  # numTemporalLayers in the hvcC record
 
-    def _resized(self, number: int) -> DataError:
-        return self._error(f"changes its picture size before frame {number}; re-encode it to one size")
+    def _check_look(self, number: int, frame: VideoFrame) -> None:
+        """Raise DataError if a frame to be shown is of another size than those before it, or lies where they stand."""
+        transposed = self.rotation == "apply" and self.turn is not None and self.turn.transposed
+        look = frame.width, frame.height, transposed
+        first, self._look = self._look or look, look
+        if look[:2] != first[:2]:
+            raise self._error(f"changes its picture size before frame {number}; re-encode it to one size")
+        if look != first:
+            raise self._error(
+                f"turns its pictures by another angle from frame {number} on; re-encode it, or set "
+                "data.rotation='ignore'"
+            )
 
     def _corrupt(self, number: int) -> DataError:
         return self._error(

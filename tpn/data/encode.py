@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from tpn.data.decode import VideoFile
-from tpn.data.display import UPRIGHT, Turn, turn_of
+from tpn.data.display import UPRIGHT, Turn
 from tpn.data.frames import FrameFolder
 
 B_FRAMES = 7  # seven of eight frames are referred to by no other: reading skips those it does not need
@@ -57,7 +57,7 @@ def pictures(video: VideoFile | FrameFolder) -> Iterator[VideoFrame]:
     Raises DataError where one does not decode, or the picture size changes.
     """
     if isinstance(video, VideoFile):
-        return (turned(frame, turn_of(frame) or UPRIGHT) for frame in video.pictures())
+        return (turned(frame, video.turn or UPRIGHT) for frame in video.pictures())
     return (VideoFrame.from_ndarray(image, format="rgb24") for _, image in video.each(list(range(len(video)))))
 
 
