@@ -23,6 +23,7 @@ from rich.table import Table
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 WIDTH = 140
+PATIENCE_ON_CPU = 4  # times the limits of a GPU: the sizes are small, but other jobs may be at work
 
 
 @dataclass
@@ -62,17 +63,18 @@ def stages_of(options: argparse.Namespace) -> list[Stage]:
     """The most valuable first: time on such a machine is short, and a run may be cut off."""
     flags = ["--device", options.device, *(["--quick"] if options.quick else [])]
     out, cuda = options.out.resolve(), options.device == "cuda"
+    patience = 1 if cuda else PATIENCE_ON_CPU
 
     def script(name: str, limit: float, figures: Callable[[Path], str], *more: str, file: str | None = None) -> Stage:
         path = out / f"{file or name}.json"
         command = [sys.executable, str(HERE / f"gpu_{name}.py"), *flags, "--out", str(path), *more]
-        return Stage(file or name, command, limit, path, figures)
+        return Stage(file or name, command, limit * patience, path, figures)
 
     def tests(name: str, limit: float, which: str) -> Stage:
         command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--durations", "10", "-k", which]
         command += ["--junitxml", str(out / f"{name}.xml")]
         command += ["-m", "gpu", str(ROOT / "tests")] if cuda else ["-m", "slow", str(ROOT / "tests/gpu")]
-        return Stage(name, command, limit, out / f"{name}.xml", test_figures)
+        return Stage(name, command, limit * patience, out / f"{name}.xml", test_figures)
 
     compiled = [
         script("inference", 60, table_figures, "--compiled", file="compiled"),
@@ -80,7 +82,7 @@ def stages_of(options: argparse.Namespace) -> list[Stage]:
     ]
     return [
         script("environment", 30, environment_figures),
-        tests("tests", 100 if cuda else 170, f"not compiled{' and not slowonly_256' if options.quick else ''}"),
+        tests("tests", 100, f"not compiled{' and not slowonly_256' if options.quick else ''}"),
         script("inference", 85, table_figures, "--seconds", "60"),
         script("training", 70, table_figures, "--seconds", "45"),
         script("files", 95, file_figures, "--picture", str(out / "profile.png"), "--seconds", "40"),

@@ -78,7 +78,7 @@ def test_model(environment, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_all_that_a_gpu_has_to_show_is_rehearsed_on_a_cpu(environment, tmp_path):
     """Every stage of gpu_check.sh runs and leaves its figures; what only CUDA can show is named."""
     command = [ROOT / "benchmarks/gpu_check.sh", "--quick", "--device", "cpu", "--out", tmp_path]
