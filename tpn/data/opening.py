@@ -34,18 +34,23 @@ def open_video(path: str) -> tuple[InputContainer, VideoStream]:
     Raises:
         DataError: the file is missing, empty, no video, of too many pixels, or may not be read.
     """
-    check_file(path)
-    try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
-        container = av.open(f"file:{path}", options=OPENING, metadata_errors="replace")
-    except PermissionError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); change its permissions") from None
-    except FFmpegError as error:
-        raise DataError(f"{path} {refusal(error)}") from None
+    container = open_container(path)
     try:
         return container, best_stream(path, container)
     except BaseException:
         container.close()
         raise
+
+
+def open_container(path: str) -> InputContainer:
+    """Open a file; errors as of `open_video`."""
+    check_file(path)
+    try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
+        return av.open(f"file:{path}", options=OPENING, metadata_errors="replace")
+    except PermissionError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); change its permissions") from None
+    except FFmpegError as error:
+        raise DataError(f"{path} {refusal(error)}") from None
 
 
 def refusal(error: FFmpegError) -> str:
