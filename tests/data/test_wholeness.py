@@ -23,6 +23,7 @@ FILES = {
     "mpg": {"codec": "mpeg2video", "max_b_frames": 2},
     "wmv": {"codec": "wmv2"},
 }  # fmt: skip
+JFIF = struct.pack(">H5sHBHHBB", 16, b"JFIF", 0x0102, 0, 1, 1, 0, 0)  # as most writers begin a JPEG picture
 SOME = ["avi", "mkv", "flv", "mp4", "wmv"]
 
 
@@ -214,6 +215,29 @@ def test_an_encrypted_file_is_not_read_as_noise(make_video, tmp_path):
 def test_rare_containers_are_read(make_video, name, how):
     with VideoFile(make_video(name, num_frames=6, **how)) as video:
         assert video.read(range(6)).shape == (6, 48, 64, 3)
+
+
+@pytest.mark.parametrize("name", ["a.mjpeg", "a.MJPG"])
+@pytest.mark.parametrize("height", [48, 240])
+def test_bare_motion_jpeg_is_a_video(make_video, tmp_path, name, height):
+    source = make_video(f"bare{height}.mjpeg", num_frames=30, height=height, codec="mjpeg", pix_fmt="yuvj420p")
+    path = tmp_path / name
+    path.write_bytes(source.read_bytes().replace(b"\xff\xd8", b"\xff\xd8\xff\xe0" + JFIF))
+    with av.open(str(path), format="mjpeg") as container:
+        expected = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with VideoFile(path) as video:
+        assert len(video) == 30
+        np.testing.assert_array_equal(video.read([7, 8, 29]), [expected[number] for number in (7, 8, 29)])
+
+
+def test_what_is_only_called_motion_jpeg_is_read_as_what_it_is(make_video, tmp_path):
+    path = tmp_path / "a.mjpeg"
+    path.write_bytes(make_video("unbroken.mp4", num_frames=100, height=240, width=320, **FILES["mp4"]).read_bytes())
+    with VideoFile(path) as video:
+        assert len(video) == 100
+    path.write_text("ffconcat version 1.0\nfile other.mp4\n")
+    with pytest.raises(DataError, match="is not a video that is read"):
+        VideoFile(path)
 
 
 def test_what_is_no_video_that_is_read_is_not_called_damaged(tmp_path):

@@ -25,6 +25,7 @@ OPENING = {
     "protocol_whitelist": "file",
     "format_whitelist": CONTAINERS.replace(" ", ","),
 }
+JPEG = b"\xff\xd8\xff"  # what each picture begins with
 INVALID_ARGUMENT = 22  # what FFmpeg answers for a container that it knows and may not open
 
 
@@ -46,14 +47,23 @@ def open_container(path: str) -> InputContainer:
     """Open a file; errors as of `open_video`."""
     check_file(path)
     try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
-        return av.open(f"file:{path}", options=OPENING, metadata_errors="replace")
+        container = "mjpeg" if is_bare_mjpeg(path) else None
+        return av.open(f"file:{path}", format=container, options=OPENING, metadata_errors="replace")
     except PermissionError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); change its permissions") from None
-    except FFmpegError as error:
+    except (FFmpegError, OSError) as error:
         raise DataError(f"{path} {refusal(error)}") from None
 
 
-def refusal(error: FFmpegError) -> str:
+def is_bare_mjpeg(path: str) -> bool:
+    """Whether a file is JPEG pictures one after the other and called so: FFmpeg 8.1 takes it for a single picture."""
+    if Path(path).suffix.lower() not in {".mjpeg", ".mjpg"}:
+        return False
+    with Path(path).open("rb") as file:
+        return file.read(len(JPEG)) == JPEG
+
+
+def refusal(error: FFmpegError | OSError) -> str:
     """Why FFmpeg did not open a file."""
     if error.errno == INVALID_ARGUMENT:
         return "is not a video that is read, but a picture, a playlist or in a rare container; convert it to MP4"
