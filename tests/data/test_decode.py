@@ -327,33 +327,6 @@ def test_a_change_of_size_is_named(make_video, tmp_path):
     assert "picture size" in message(path)
 
 
-@pytest.mark.parametrize("height", [48, 80])
-def test_motion_jpeg_that_becomes_smaller_is_read_as_a_full_decode_has_it(make_video, tmp_path, height):
-    """A decoder that starts at a picture of half the height announced takes two of them for the fields of one."""
-    large = make_video("large.avi", num_frames=10, height=96, width=128, codec="mjpeg", pix_fmt="yuvj420p")
-    small = make_video(f"s{height}.avi", num_frames=10, height=height, width=64, codec="mjpeg", pix_fmt="yuvj420p")
-    path = tmp_path / "both.avi"
-    with av.open(str(path), "w") as new:
-        stream = None
-        for number, source in enumerate([large, small]):
-            with av.open(str(source)) as old:
-                stream = stream or new.add_stream_from_template(old.streams.video[0])
-                for packet in old.demux(video=0):
-                    if packet.size:
-                        packet.pts = packet.dts = packet.dts + 10 * number
-                        packet.stream = stream
-                        new.mux(packet)
-    with av.open(str(path)) as container:
-        expected = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    with VideoFile(path) as video:
-        assert len(video) == 20
-        for indices in ([10, 11], [13, 17], [11], [19], [0, 9], list(range(10, 20)), list(range(10))):
-            np.testing.assert_array_equal(video.read(indices), [expected[index] for index in indices])
-        for indices in ([9, 10], [0, 19]):
-            with pytest.raises(DataError, match="changes its picture size"):
-                video.read(indices)
-
-
 def test_a_playlist_opens_no_other_file(make_video, tmp_path):
     shutil.copy(make_video("five_frames.mp4", num_frames=5), tmp_path / "five.mp4")
     path = tmp_path / "playlist.mp4"

@@ -1,6 +1,7 @@
 """Data that never arrived, or cannot be decoded, are named; what a header merely promises is a remark."""
 
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from tpn.data.decode import VideoFile
+from tpn.data.wholeness import BLOCK
 from tpn.errors import DataError
 
 X264 = {"x264-params": "keyint=25:scenecut=0"}
@@ -21,6 +23,7 @@ FILES = {
     "mpg": {"codec": "mpeg2video", "max_b_frames": 2},
     "wmv": {"codec": "wmv2"},
 }  # fmt: skip
+JFIF = struct.pack(">H5sHBHHBB", 16, b"JFIF", 0x0102, 0, 1, 1, 0, 0)  # as most writers begin a JPEG picture
 SOME = ["avi", "mkv", "flv", "mp4", "wmv"]
 
 
@@ -87,6 +90,105 @@ def test_a_header_that_promises_more_is_a_remark(whole, tmp_path):
         assert video.remark == "its header promises 130 frames, it has 100"
 
 
+def test_a_hole_in_front_of_the_first_frame_is_found(whole, tmp_path):
+    """Of an AVI file whose first frames have never arrived; the room that a header leaves is no hole."""
+    content = bytearray(whole("avi").read_bytes())
+    start = content.index(b"movi") + 4
+    end = start + 3 * BLOCK
+    content[start:end] = bytes(end - start)
+    path = tmp_path / "a.avi"
+    path.write_bytes(content)
+    assert "only zeros, as in an unfinished download: its header promises 100 frames" in refusal(path)
+
+
+# ------------------------------------------------------------------------------------- zeros that are as they should be
+
+
+def with_silence(source: Path, path: Path, *, sound: str, seconds: int, pause: bool = False, **muxer: str) -> Path:
+    """A copy with uncompressed silence beside the pictures, and a pause of a second in the middle of them."""
+    with av.open(str(source)) as old, av.open(str(path), "w", options=muxer) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        silence = new.add_stream(sound, rate=48000, layout="stereo")
+        packets = [packet for packet in old.demux(video=0) if packet.size]
+        later = int(1 / stream.time_base) if pause else 0
+        for number, packet in enumerate(packets):
+            if number >= len(packets) // 2:
+                packet.pts, packet.dts = packet.pts + later, packet.dts + later
+            packet.stream = stream
+            new.mux(packet)
+        for number in range(seconds * 10):
+            frame = av.AudioFrame(silence.format, "stereo", 4800)
+            frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+            frame.sample_rate, frame.pts, frame.time_base = 48000, number * 4800, Fraction(1, 48000)
+            new.mux(silence.encode(frame))
+        new.mux(silence.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, sound, how",
+    [
+        ("a.mov", "pcm_s16le", {}),
+        ("b.mov", "pcm_s16le", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+        ("c.mkv", "pcm_s24le", {}),
+        ("d.avi", "pcm_s16le", {"codec": "mpeg4"}),
+    ],
+)
+@pytest.mark.parametrize("seconds, pause", [(4, False), (2, True)], ids=["goes on", "in a pause"])
+def test_silence_is_no_hole(make_video, tmp_path, name, sound, how, seconds, pause):
+    source = make_video(f"without sound {name}", num_frames=26, **{"max_b_frames": 0, **how})
+    path = with_silence(source, tmp_path / name, sound=sound, seconds=seconds, pause=pause)
+    assert not has_no_zeros(path)
+    with VideoFile(path) as video:
+        assert len(video) == 26
+        assert video.read([0, 25]).shape == (2, 48, 64, 3)
+
+
+def test_a_hole_beside_silence_is_found(encode_frames, tmp_path):
+    noise = np.random.default_rng(0).integers(256, size=(26, 96, 128, 3), dtype=np.uint8)
+    source = encode_frames(tmp_path / "noise.mp4", noise, max_b_frames=0, options={"crf": "1"})
+    path = with_silence(source, tmp_path / "a.mov", sound="pcm_s16le", seconds=4)
+    with av.open(str(path)) as container:
+        last = [packet for packet in container.demux(video=0) if packet.size][-1]
+    assert last.size > 3 * BLOCK
+    with path.open("r+b") as file:
+        file.seek(last.pos + 16)
+        file.write(bytes(last.size - 16))
+    assert "where there are only zeros" in refusal(path)
+
+
+def has_no_zeros(path: Path) -> bool:
+    """Whether no block of a file is zeros."""
+    content = path.read_bytes()
+    return all(any(content[at : at + BLOCK]) for at in range(0, len(content) - BLOCK, BLOCK))
+
+
+@pytest.mark.parametrize("codec", ["r210", "r10k", "avrp"])
+def test_black_pictures_are_no_hole(encode_frames, tmp_path, codec):
+    path = encode_frames(tmp_path / "black.mov", np.zeros((6, 48, 128, 3), np.uint8), codec=codec, pix_fmt="gbrp10le")
+    with VideoFile(path) as video:
+        assert video.read([0, 5]).shape == (2, 48, 128, 3)
+
+
+@pytest.mark.parametrize("black_rows", [24, 48])
+def test_a_black_bar_of_uncoded_pictures_is_no_hole(tmp_path, black_rows):
+    """Grey YUV4MPEG of full range, written by hand: FFmpeg's writer would scale it."""
+    image = np.full((48, 256), 99, np.uint8)
+    image[48 - black_rows :] = 0
+    path = tmp_path / "a.y4m"
+    path.write_bytes(b"YUV4MPEG2 W256 H48 F25:1 Ip A1:1 Cmono XCOLORRANGE=FULL\n" + (b"FRAME\n" + image.tobytes()) * 6)
+    with VideoFile(path) as video:
+        np.testing.assert_array_equal(video.read([0, 5])[:, :, :, 1], [image, image])
+
+
+def test_the_room_that_a_header_leaves_is_no_hole(make_video, tmp_path):
+    source = make_video("without sound a.mov", num_frames=26, max_b_frames=0)
+    path = with_silence(source, tmp_path / "b.mov", sound="pcm_alaw", seconds=4, moov_size="40000")
+    assert not has_no_zeros(path)
+    with VideoFile(path) as video:
+        assert len(video) == 26
+
+
 def test_an_encrypted_file_is_not_read_as_noise(make_video, tmp_path):
     source, path = make_video("to_encrypt.mp4", num_frames=40, height=96, width=128), tmp_path / "encrypted.mp4"
     key = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
@@ -113,6 +215,29 @@ def test_an_encrypted_file_is_not_read_as_noise(make_video, tmp_path):
 def test_rare_containers_are_read(make_video, name, how):
     with VideoFile(make_video(name, num_frames=6, **how)) as video:
         assert video.read(range(6)).shape == (6, 48, 64, 3)
+
+
+@pytest.mark.parametrize("name", ["a.mjpeg", "a.MJPG"])
+@pytest.mark.parametrize("height", [48, 240])
+def test_bare_motion_jpeg_is_a_video(make_video, tmp_path, name, height):
+    source = make_video(f"bare{height}.mjpeg", num_frames=30, height=height, codec="mjpeg", pix_fmt="yuvj420p")
+    path = tmp_path / name
+    path.write_bytes(source.read_bytes().replace(b"\xff\xd8", b"\xff\xd8\xff\xe0" + JFIF))
+    with av.open(str(path), format="mjpeg") as container:
+        expected = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with VideoFile(path) as video:
+        assert len(video) == 30
+        np.testing.assert_array_equal(video.read([7, 8, 29]), [expected[number] for number in (7, 8, 29)])
+
+
+def test_what_is_only_called_motion_jpeg_is_read_as_what_it_is(make_video, tmp_path):
+    path = tmp_path / "a.mjpeg"
+    path.write_bytes(make_video("unbroken.mp4", num_frames=100, height=240, width=320, **FILES["mp4"]).read_bytes())
+    with VideoFile(path) as video:
+        assert len(video) == 100
+    path.write_text("ffconcat version 1.0\nfile other.mp4\n")
+    with pytest.raises(DataError, match="is not a video that is read"):
+        VideoFile(path)
 
 
 def test_what_is_no_video_that_is_read_is_not_called_damaged(tmp_path):

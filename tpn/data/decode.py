@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain
@@ -56,7 +57,8 @@ class VideoFile:
         self._announced = self._source.codec.width, self._source.codec.height
         try:
             self._numbering = self._source.index.numbering()
-            self._num_frames = len(self._numbering) if self._numbering else self._count_by_decoding()
+            with self._told():
+                self._num_frames = len(self._numbering) if self._numbering else self._count_by_decoding()
             if not self._num_frames:
                 raise self._error(f"holds no frame that decodes, of at most {MAX_PIXELS:,} pixels; replace the file")
         except BaseException:
@@ -114,6 +116,21 @@ class VideoFile:
         wanted = [int(index) for index in indices]
         if not wanted or wanted[0] < 0 or wanted[-1] >= len(self) or wanted != sorted(set(wanted)):
             raise ValueError(f"expected rising frame numbers in 0..{len(self) - 1}, got {wanted}")
+        with self._told():
+            yield from self._each(wanted)
+
+    def pictures(self) -> Iterator[VideoFrame]:
+        """Frames 0, 1, 2, … as the decoder gives them, neither converted nor turned.
+
+        `turn` is then that of the frame given last. Raises DataError where one is missing or damaged.
+        """
+        with self._told():
+            yield from self._pictures()
+
+    # --------------------------------------------------------------------------------------------------- decoding
+
+    def _each(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """As `each`, but FFmpeg's errors are raised as they are."""
         missing, self._look = set(wanted), None
         try:
             if isinstance(self._numbering, Order):
@@ -130,11 +147,8 @@ class VideoFile:
                 f"(the first is frame {min(missing)} of {len(self)}); re-encode or replace the file"
             )
 
-    def pictures(self) -> Iterator[VideoFrame]:
-        """Frames 0, 1, 2, … as the decoder gives them, neither converted nor turned.
-
-        `turn` is then that of the frame given last. Raises DataError where one is missing or damaged.
-        """
+    def _pictures(self) -> Iterator[VideoFrame]:
+        """As `pictures`, but FFmpeg's errors are raised as they are."""
         count, keyframe_turn, self._look = 0, UPRIGHT, None
         for number, frame in self._decode_from_start():
             if number > count:
@@ -151,8 +165,6 @@ class VideoFile:
             raise self._error(
                 f"is damaged: frame {count} of {len(self)} does not decode; re-encode or replace the file"
             )
-
-    # --------------------------------------------------------------------------------------------------- decoding
 
     def _pick(
         self, frames: Iterator[tuple[int, VideoFrame]], wanted: list[int]
@@ -270,6 +282,18 @@ class VideoFile:
         return self._error(
             f"is damaged or encrypted: frame {number} of {len(self)} decodes with errors; re-encode or replace the file"
         )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise the errors of FFmpeg, and the use of a file that is closed, as DataError."""
+        if self._source.is_closed:
+            raise self._error("is closed; open it again")
+        try:
+            yield
+        except MemoryError:
+            raise
+        except FFmpegError as error:
+            raise self._error(f"cannot be read ({error.strerror}); re-encode or replace the file") from error
 
     def _error(self, problem: str) -> DataError:
         return DataError(f"{self.path} {problem}")

@@ -28,6 +28,7 @@ OPENING = {
 }
 # What is not UTF-8 in the tags of a file is no reason to refuse it. PyAV 19 has no such option, and keeps the bytes.
 LENIENT: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+JPEG = b"\xff\xd8\xff"  # what each picture begins with
 INVALID_ARGUMENT = 22  # what FFmpeg answers for a container that it knows and may not open
 
 
@@ -37,13 +38,7 @@ def open_video(path: str) -> tuple[InputContainer, VideoStream]:
     Raises:
         DataError: the file is missing, empty, no video, of too many pixels, or may not be read.
     """
-    check_file(path)
-    try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
-        container = av.open(f"file:{path}", options=OPENING, **LENIENT)
-    except PermissionError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); change its permissions") from None
-    except FFmpegError as error:
-        raise DataError(f"{path} {refusal(error)}") from None
+    container = open_container(path)
     try:
         return container, best_stream(path, container)
     except BaseException:
@@ -51,7 +46,27 @@ def open_video(path: str) -> tuple[InputContainer, VideoStream]:
         raise
 
 
-def refusal(error: FFmpegError) -> str:
+def open_container(path: str) -> InputContainer:
+    """Open a file; errors as of `open_video`."""
+    check_file(path)
+    try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
+        container = "mjpeg" if is_bare_mjpeg(path) else None
+        return av.open(f"file:{path}", format=container, options=OPENING, **LENIENT)
+    except PermissionError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); change its permissions") from None
+    except (FFmpegError, OSError) as error:
+        raise DataError(f"{path} {refusal(error)}") from None
+
+
+def is_bare_mjpeg(path: str) -> bool:
+    """Whether a file is JPEG pictures one after the other and called so: FFmpeg 8.1 takes it for a single picture."""
+    if Path(path).suffix.lower() not in {".mjpeg", ".mjpg"}:
+        return False
+    with Path(path).open("rb") as file:
+        return file.read(len(JPEG)) == JPEG
+
+
+def refusal(error: FFmpegError | OSError) -> str:
     """Why FFmpeg did not open a file."""
     if error.errno == INVALID_ARGUMENT:
         return "is not a video that is read, but a picture, a playlist or in a rare container; convert it to MP4"

@@ -43,7 +43,7 @@ class PacketSource:
     def __init__(self, path: str) -> None:
         self.path = path
         self.container, self.stream = open_video(path)
-        self._is_packed = False
+        self.is_closed = self._is_packed = False
         self.remark = ""
         """What of the file may be missing, by its header; '' for nothing."""
         try:
@@ -74,12 +74,13 @@ class PacketSource:
     def close(self) -> None:
         """Release the file, its decoder and the packets kept."""
         self.container.close()
-        self._kept = None
+        self._kept, self.is_closed = None, True
 
     def reopen(self) -> None:
-        """Start anew with a decoder that has seen nothing; the packets kept stay."""
+        """Start anew with a decoder that has seen nothing; the packets kept stay, and all does where that fails."""
+        container, stream = open_video(self.path)
         self.container.close()
-        self.container, self.stream = open_video(self.path)
+        self.container, self.stream = container, stream
 
     def span(self, span: Span) -> Iterator[Packet]:
         """The packets of a span, for a decoder that starts at its beginning. Raises Doubt where they are others now."""
@@ -103,12 +104,14 @@ class PacketSource:
         raise Doubt
 
     def all(self) -> Iterator[Packet]:
-        """Every packet, for a decoder that has seen nothing."""
+        """Every packet, for a decoder that has seen nothing. Raises DataError where they are others now."""
         self.reopen()
         if self._kept is not None:
             yield from self._kept
         else:
             for position, packet in enumerate(self._demux()):
+                if [identity(packet)] != self._identities[position : position + 1]:
+                    raise DataError(f"{self.path} has been changed since it was opened; open it again")
                 yield numbered(packet, position)
 
     def _take_in(self, packets: Iterator[Packet]) -> tuple[PacketIndex, list[Packet] | None, list[Identity]]:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from tpn.data.containers import promised_size
+from tpn.data.opening import open_container
 from tpn.errors import DataError
 
 BLOCK = 4096  # bytes: what a file system or a download leaves out is a multiple of it
 CHUNK = 1 << 22
 LONG_GAP, MANY = 0.5, 8  # seconds, and times the usual, that pictures may be apart before a hole is looked for
-UNCODED = {"rawvideo", "v210", "r210", "yuv4", "wrapped_avframe"}  # where a black picture is all zeros
+SLACK = 64  # bytes of headers between a packet and the next
+NEVER_ZEROS = {
+    "h264", "hevc", "vvc", "av1", "libdav1d", "vp8", "vp9", "mpeg4", "msmpeg4", "msmpeg4v2", "wmv1", "wmv2", "wmv3",
+    "h263", "h263p", "flv", "theora", "rv10", "rv20", "rv30", "rv40",
+}  # fmt: skip
+"""Codecs in which no picture holds a block of zeros; others have black pictures of zeros, or fill up with them."""
+UNCODED = {"rawvideo", "v210", "r210", "r10k", "avrp", "yuv4", "wrapped_avframe"}
+"""Codecs in which a black picture is all zeros."""
 
 
 def check_whole(
@@ -80,8 +89,10 @@ def has_gap(stream: VideoStream, times: Sequence[int]) -> bool:
 
 
 def ends_in_zeros(path: str, stream: VideoStream, last: Packet | None) -> bool:
-    """Whether the last packet, or the file, ends the data with nothing but zeros."""
-    if last is not None and stream.codec_context.name not in UNCODED and not any(memoryview(last)[:64]):
+    """Whether the last packet, or the file, ends the data with nothing but zeros, and they are no pictures."""
+    if stream.codec_context.name in UNCODED:
+        return False
+    if last is not None and not any(memoryview(last)[:SLACK]):
         return True
     with Path(path).open("rb") as file:
         file.seek(max(0, Path(path).stat().st_size - BLOCK))
@@ -89,16 +100,67 @@ def ends_in_zeros(path: str, stream: VideoStream, last: Packet | None) -> bool:
 
 
 def refuse_zeros(path: str, lacks: str = "") -> None:
-    """Raise DataError if a whole block of a file is zeros."""
+    """Raise DataError if a whole block of a file is zeros, where neither sound nor a picture has them."""
+    zeros = zero_blocks(path)
+    if not zeros.size:
+        return
+    starts, stops = explained(path, header_too=not lacks)
+    nearest = np.searchsorted(starts, zeros, side="right") - 1
+    zeros = zeros[stops[nearest] < zeros + BLOCK]
+    if zeros.size:
+        raise DataError(
+            f"{path} lacks data from byte {zeros[0]:,} on, where there are only zeros, as in an unfinished "
+            f"download{lacks and ': '}{lacks}; copy it again"
+        )
+
+
+def zero_blocks(path: str) -> np.ndarray:
+    """(blocks,) int64: where those that are all zeros begin."""
+    found, at = [np.empty(0, dtype=np.int64)], 0
     with Path(path).open("rb") as file:
-        at = 0
         while chunk := file.read(CHUNK):
             whole = np.frombuffer(chunk, dtype=np.uint8)[: len(chunk) // BLOCK * BLOCK].reshape(-1, BLOCK)
-            zeros = np.flatnonzero(~whole.any(axis=1))
-            if zeros.size:
-                place = at + int(zeros[0]) * BLOCK
-                raise DataError(
-                    f"{path} lacks data from byte {place:,} on, where there are only zeros, as in an unfinished "
-                    f"download{lacks and ': '}{lacks}; copy it again"
-                )
+            found.append(np.flatnonzero(~whole.any(axis=1)) * BLOCK + at)
             at += len(chunk)
+    return np.concatenate(found)
+
+
+def explained(path: str, *, header_too: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Where zeros mean nothing: the starts and the stops of those parts of a file, in order, none touching the next.
+
+    They are packets of other streams than the best video, pictures that may hold zeros, and, if `header_too`, what
+    comes before the first packet: room that a writer has left.
+    """
+    parts: list[list[int]] = []
+    first = None
+    with open_container(path) as container:
+        best = container.streams.best("video")
+        for start, packet in positioned(container):
+            first = start if first is None else min(first, start)
+            if packet.stream is not best or may_be_zeros(packet):
+                parts.append([start - SLACK, start + packet.size + SLACK])
+    merged = [[-1, first if header_too and first else 0]]
+    for start, stop in sorted(parts):
+        if start <= merged[-1][1]:
+            merged[-1][1] = max(stop, merged[-1][1])
+        else:
+            merged.append([start, stop])
+    starts, stops = np.array(merged, dtype=np.int64).T
+    return starts, stops
+
+
+def positioned(container: InputContainer) -> Iterator[tuple[int, Packet]]:
+    """The packets of all streams whose place in the file is known, as far as the file can be read."""
+    try:
+        for packet in container.demux():
+            if packet.size and packet.pos is not None and packet.pos >= 0:
+                yield packet.pos, packet
+    except FFmpegError:
+        return
+
+
+def may_be_zeros(packet: Packet) -> bool:
+    """Whether zeros in a picture may be as its encoder left them."""
+    codec = packet.stream.codec_context
+    name = codec.name if codec is not None else ""
+    return name in UNCODED or (name not in NEVER_ZEROS and any(memoryview(packet)[:SLACK]))
