@@ -230,8 +230,8 @@ def test_a_set_that_packing_makes_larger_and_no_faster_is_told_so(tpn, dataset):
 # ------------------------------------------------------------------------------------------------------- interruptions
 
 
-def test_ctrl_c_tells_how_to_go_on(tpn, dataset, environment):
-    dataset({f"{number:02}.mp4": 60 for number in range(24)}, size=96)
+def test_ctrl_c_gives_up_running_videos_and_tells_how_to_go_on(tpn, dataset, environment):
+    dataset({f"{number:02}.mp4": 60 if number < 2 else 4_000 for number in range(4)}, size=96)
     command = ["data", "pack", "list.txt", "--data-prefix", "videos", "--out", "packed", "--workers", "1"]
     start = [sys.executable, "-c", "from tpn.cli import main; main()", *command]
     process = subprocess.Popen(start, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -241,7 +241,8 @@ def test_ctrl_c_tells_how_to_go_on(tpn, dataset, environment):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on with the videos that are left" in out
+    assert "stopped, running videos are given up: the same command goes on with the videos that are left" in out
+    assert not list(Path("packed").glob(".*"))
     assert err.splitlines()[-1] == "interrupted"
 
 

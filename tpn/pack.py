@@ -7,7 +7,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePath
@@ -183,8 +183,12 @@ def pack_all(
     """Encode videos, naming those that fail at once; their targets and problems."""
     work = partial(pack_one, source=source, out=out, profile=profile)
     problems: dict[Path, str] = {}
-    with ProgressBar(len(left), console=console, description="pack", unit="video") as bar, told_how_to_go_on(console):
-        for target, problem in zip(left, in_processes(work, list(left.values()), processes=processes), strict=True):
+    with (
+        told_how_to_go_on(console),
+        ProgressBar(len(left), console=console, description="pack", unit="video") as bar,
+        closing(in_processes(work, list(left.values()), processes=processes)) as results,
+    ):
+        for target, problem in zip(left, results, strict=True):
             if problem is not None:
                 problems[target] = problem
                 print_line(problem, console)
@@ -198,7 +202,9 @@ def told_how_to_go_on(console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print_line("stopped: the same command goes on with the videos that are left", console)
+        print_line(
+            "stopped, running videos are given up: the same command goes on with the videos that are left", console
+        )
         raise
 
 

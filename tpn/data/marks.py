@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
@@ -58,7 +59,8 @@ def marks_remark(records: Sequence[Record], *, rotation: Rotation, read_timeout:
     places = np.unique(np.linspace(0, len(records) - 1, min(CHECKED_FILES, len(records))).round().astype(int))
     sample = [records[place] for place in places if records[place].num_frames is None]
     look = partial(look_at, read_timeout=read_timeout)
-    found = [marks for marks in in_processes(look, sample, processes=processes) if isinstance(marks, Marks)]
+    with closing(in_processes(look, sample, processes=processes)) as results:
+        found = [marks for marks in results if isinstance(marks, Marks)]
     text = describe_marks(found, rotation)
     return f"of {len(found)} videos looked at, {text}" if text else ""
 
