@@ -9,7 +9,7 @@ from rich.console import Console
 from tpn.config import Config
 from tpn.data.dataset import build_fixed_views, read_views
 from tpn.data.decode import VideoFile
-from tpn.data.frame_folders import count_frames
+from tpn.data.frame_folders import count_frames, first_file, naming_fix, no_frame
 from tpn.data.frames import FrameFolder
 from tpn.data.paths import kind_of
 from tpn.engine.evaluate import Scorer, load_scorer
@@ -104,16 +104,10 @@ def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
         )
     if not num_frames:
         raise DataError(
-            f"{video}: there is no frame {template.format(start_index)} in this folder{example_in(video)}; "
-            "name a folder of frames, or set data.filename_tmpl and data.start_index"
+            f"{no_frame(video, template, start_index)}; name a folder of frames, or "
+            f"{naming_fix(first_file(video)) or 'set data.filename_tmpl and data.start_index'}"
         )
     return FrameFolder(video, num_frames=num_frames, filename_tmpl=template, start_index=start_index)
-
-
-def example_in(folder: Path) -> str:
-    """In words, what the first file of a folder is called; '' where it has none."""
-    names = sorted(file.name for file in folder.iterdir() if kind_of(file) == "file" and not file.name.startswith("."))
-    return f", its first file is {names[0]}" if names else ""
 
 
 def read_labels(path: Path | None, num_classes: int) -> list[str]:
