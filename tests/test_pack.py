@@ -117,6 +117,26 @@ def test_folders_of_frames_become_a_list_of_videos(tpn, tmp_path, monkeypatch):
     assert numbers(Path("packed/x/one.mp4")) == list(range(9))
 
 
+def test_wrong_names_of_images_are_told_as_options_and_may_be_put_right(tpn, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("frames/one").mkdir(parents=True)
+    for number, image in enumerate(numbered(9)):
+        cv2.imwrite(f"frames/one/{number:03}.png", image)
+    Path("list.txt").write_text("one 9 0\n")
+    run = ["data", "pack", "list.txt", "--data-prefix", "frames", "--out", "packed", "--format", "rawframes"]
+    outcome = tpn(*run)
+    assert outcome.code == 2
+    assert "its first file is 000.png: set --filename-tmpl '{:03}.png'" in outcome.out
+    run += ["--filename-tmpl", "{:03}.png"]
+    outcome = tpn(*run)
+    assert outcome.code == 2
+    assert "its frames begin with 000.png: set --start-index 0" in outcome.out
+    outcome = tpn(*run, "--start-index", 0)
+    assert outcome.code == 0, outcome.err
+    assert numbers(Path("packed/one.mp4")) == list(range(9))
+    assert "--out packed was packed with start_index = 0; give" in tpn(*run, "--start-index", 1).err
+
+
 def test_names_of_images_that_ask_for_more_than_a_number_are_refused(tpn):
     template = "img_{:0999999999}.jpg"
     outcome = tpn("data", "pack", "list.txt", "--out", "packed", "--format", "rawframes", "--filename-tmpl", template)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import statistics
 import sys
 import time
@@ -149,7 +150,10 @@ def find_targets(records: Sequence[Record], source: Source, out: Path) -> list[P
 
 
 def prepare_folder(out: Path, list_file: Path, settings: dict[str, object]) -> None:
-    """Make `out` and note the settings in it. Raises UserError for a folder that holds anything but such a data set."""
+    """Make `out` and note the settings in it: others than before only while nothing is packed.
+
+    Raises UserError for a folder that holds anything but such a data set.
+    """
     path = out / SETTINGS_FILE
     prefix = Path(str(settings["data_prefix"])).resolve()
     settings = {**settings, "data_prefix": str(prefix)}
@@ -166,7 +170,7 @@ def prepare_folder(out: Path, list_file: Path, settings: dict[str, object]) -> N
         raise UserError(f"--out {out} cannot be used ({error.strerror}); name another folder") from error
     except ValueError:
         raise UserError(f"{path} is damaged; name another folder as --out") from None
-    if before is None:
+    if before is None or (before != settings and not any(out.rglob("*.mp4"))):
         write_atomically(path, as_utf8(json.dumps(settings, indent=2, ensure_ascii=False) + "\n"))
     elif before != settings:
         changed = sorted(key for key in settings if not isinstance(before, dict) or before.get(key) != settings[key])
@@ -229,7 +233,7 @@ def pack_one(record: Record, *, source: Source, out: Path, profile: Profile) -> 
             os.fsync(file.fileno())
         temporary.replace(target)
     except DataError as error:
-        return str(error)
+        return as_options(str(error))
     except (OSError, FFmpegError) as error:
         if error.errno in FULL:
             raise UserError(f"{target} cannot be written ({error.strerror}); make room and start again") from None
@@ -237,6 +241,11 @@ def pack_one(record: Record, *, source: Source, out: Path, profile: Profile) -> 
     finally:
         temporary.unlink(missing_ok=True)
     return None
+
+
+def as_options(text: str) -> str:
+    """A message with the options of this command in the place of settings of recipes."""
+    return re.sub(r"data\.(filename|start)_(tmpl|index)=", r"--\1-\2 ", text)
 
 
 def write_list(path: Path, kept: Sequence[tuple[Record, Path]], out: Path) -> Path:
