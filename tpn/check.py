@@ -74,7 +74,7 @@ def run_check(
     if remark := unused_first_frames(records, filename_tmpl=data.filename_tmpl, start_index=data.start_index):
         print_line(remark, console)
     bad: list[str] = []
-    marks: list[Marks] = []
+    marks: list[tuple[str, Marks]] = []
     with (
         ProgressBar(len(records), console=console, description="check", unit="video") as bar,
         closing(check_records(records, data, full=full, processes=processes)) as findings,
@@ -83,7 +83,7 @@ def run_check(
             if finding.problem is not None:
                 bad.append(record.path)
             if finding.marks is not None:
-                marks.append(finding.marks)
+                marks.append((record.path, finding.marks))
             for line in filter(None, (finding.problem, finding.remark)):
                 print_line(line, console)
             bar.advance()

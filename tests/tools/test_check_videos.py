@@ -183,4 +183,4 @@ def test_what_videos_ask_for_is_counted(tool, config):
     Path("data/c.mp4").replace("data/b.mp4")
     outcome = tool(SCRIPT, recipe)
     assert outcome.out.splitlines()[0] == "Checked 2 videos, none are corrupted/missing"
-    assert "1 with a mark to turn them (done: data.rotation='apply')" in outcome.out
+    assert "1 with a mark to turn them (done: data.rotation='apply'): data/b.mp4" in outcome.out
