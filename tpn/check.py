@@ -13,6 +13,7 @@ from rich.console import Console
 from tpn.config import Config
 from tpn.config.settings import Data
 from tpn.data.annotations import Record, read_list
+from tpn.data.containers import pauses_keep_promise
 from tpn.data.dataset import Split, open_record
 from tpn.data.decode import VideoFile
 from tpn.data.frame_folders import check_frames, unused_first_frames
@@ -165,7 +166,8 @@ def read(record: Record, data: Data, *, full: bool) -> Finding:
             pass
         if not isinstance(video, VideoFile):
             return Finding()
-        remark = f"{record.path}: {video.remark}; copy it again if it should have them" if video.remark else ""
+        is_short = video.remark and not pauses_keep_promise(record.path)
+        remark = f"{record.path}: {video.remark}; copy it again if it should have them" if is_short else ""
         return Finding(remark=remark, marks=marks_of(video))
 
 
