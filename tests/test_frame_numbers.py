@@ -54,7 +54,28 @@ def test_prediction_of_a_whole_folder_does_not_depend_on_its_first_number(tpn, r
     one = tpn("predict", recipe, trained / "epoch_1.pth", frames / "one")
     zero = tpn("predict", recipe, trained / "epoch_1.pth", frames / "zero", "--cfg-options", "data.start_index=0")
     assert one.code == zero.code == 0, one.err
-    assert one.out == zero.out
+    assert one.out.replace("/one ", "/zero ") == zero.out
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"), [("loop", "begins the video again"), ("repeat_last", "repeats its last frame")]
+)
+def test_a_clip_longer_than_its_video_is_said_and_drawn(tpn, recipe, trained, frames, tmp_path, rule, told):
+    predict = [
+        "predict",
+        recipe,
+        trained / "epoch_1.pth",
+        frames / "one",
+        "--out",
+        tmp_path / "one.png",
+        "--cfg-options",
+    ]
+    assert "warning" not in tpn(*predict, "data.frame_interval=2").out  # 20 frames, a clip spans 15
+    height = cv2.imread(str(tmp_path / "one.png")).shape[0]
+    outcome = tpn(*predict, "data.frame_interval=3", f"data.out_of_bound={rule}")
+    said = f"warning: {frames}/one has 20 frames and a clip spans 22: every clip {told}"
+    assert outcome.out.splitlines()[0] == said
+    assert cv2.imread(str(tmp_path / "one.png")).shape[0] > height  # there is a line more
 
 
 def test_a_folder_named_otherwise_says_how(tpn, recipe, trained, frames):

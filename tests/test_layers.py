@@ -13,7 +13,7 @@ RECIPES = sorted((ROOT / "configs").rglob("*.py"))
 # Rooms from the bottom up. A file imports from the layers below its own and from its own room; models, data and metrics
 # do not know each other. A module of tpn/ that is not named is a command of its own: predict, benchmark, …
 LAYERS = [
-    {"errors", "names", "safe_pickle", "memory"},
+    {"errors", "names", "words", "safe_pickle", "memory"},
     {"config"},
     {"models", "data", "metrics", "plot"},
     {"report", "compat", "flops", "peak"},

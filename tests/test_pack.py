@@ -117,6 +117,26 @@ def test_folders_of_frames_become_a_list_of_videos(tpn, tmp_path, monkeypatch):
     assert numbers(Path("packed/x/one.mp4")) == list(range(9))
 
 
+def test_wrong_names_of_images_are_told_as_options_and_may_be_put_right(tpn, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("frames/one").mkdir(parents=True)
+    for number, image in enumerate(numbered(9)):
+        cv2.imwrite(f"frames/one/{number:03}.png", image)
+    Path("list.txt").write_text("one 9 0\n")
+    run = ["data", "pack", "list.txt", "--data-prefix", "frames", "--out", "packed", "--format", "rawframes"]
+    outcome = tpn(*run)
+    assert outcome.code == 2
+    assert "its first file is 000.png: set --filename-tmpl '{:03}.png'" in outcome.out
+    run += ["--filename-tmpl", "{:03}.png"]
+    outcome = tpn(*run)
+    assert outcome.code == 2
+    assert "its frames begin with 000.png: set --start-index 0" in outcome.out
+    outcome = tpn(*run, "--start-index", 0)
+    assert outcome.code == 0, outcome.err
+    assert numbers(Path("packed/one.mp4")) == list(range(9))
+    assert "--out packed was packed with start_index = 0; give" in tpn(*run, "--start-index", 1).err
+
+
 def test_names_of_images_that_ask_for_more_than_a_number_are_refused(tpn):
     template = "img_{:0999999999}.jpg"
     outcome = tpn("data", "pack", "list.txt", "--out", "packed", "--format", "rawframes", "--filename-tmpl", template)
@@ -230,8 +250,8 @@ def test_a_set_that_packing_makes_larger_and_no_faster_is_told_so(tpn, dataset):
 # ------------------------------------------------------------------------------------------------------- interruptions
 
 
-def test_ctrl_c_tells_how_to_go_on(tpn, dataset, environment):
-    dataset({f"{number:02}.mp4": 60 for number in range(24)}, size=96)
+def test_ctrl_c_gives_up_running_videos_and_tells_how_to_go_on(tpn, dataset, environment):
+    dataset({f"{number:02}.mp4": 60 if number < 2 else 4_000 for number in range(4)}, size=96)
     command = ["data", "pack", "list.txt", "--data-prefix", "videos", "--out", "packed", "--workers", "1"]
     start = [sys.executable, "-c", "from tpn.cli import main; main()", *command]
     process = subprocess.Popen(start, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -241,7 +261,8 @@ def test_ctrl_c_tells_how_to_go_on(tpn, dataset, environment):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on with the videos that are left" in out
+    assert "stopped, running videos are given up: the same command goes on with the videos that are left" in out
+    assert not list(Path("packed").glob(".*"))
     assert err.splitlines()[-1] == "interrupted"
 
 

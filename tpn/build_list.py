@@ -22,13 +22,14 @@ from tpn.data.file_lists import (
     to_json,
     to_text,
 )
-from tpn.data.on_disk import Level, find_videos, numbering_remarks
+from tpn.data.on_disk import Level, find_videos, naming_remarks, numbering_remarks
 from tpn.data.paths import kind_of
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import check_output_path, write_atomically
 from tpn.errors import DataError
 
 SHOWN_CLASSES = 10
+RECIPES_NAMES = {"sthv1": "{:05}.jpg"}  # of frames, where they are not the usual ones
 
 
 def run_build_list(
@@ -82,7 +83,8 @@ def run_build_list(
     for name, part in parts.items():
         write_atomically(paths[name], (to_text(part) if output_format == "txt" else to_json(part)).encode())
         print_line(f"{paths[name]}: {len(part)} videos, {len({record.label for record in part})} classes", console)
-    remarks = numbering_remarks(spans) + on_disk.left_out
+    remarks = naming_remarks(spans, RECIPES_NAMES.get(dataset, "img_{:05}.jpg"))
+    remarks += numbering_remarks(spans) + on_disk.left_out
     if names_file is not None:
         remarks = [*describe_classes(names_file, class_names, parts), *remarks]
     if missing := [video for video, _ in wanted if video not in found]:

@@ -1,7 +1,8 @@
 """The videos of a list checked before they are needed: each opened and, in part, decoded, by several processes."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from rich.console import Console
 from tpn.config import Config
 from tpn.config.settings import Data
 from tpn.data.annotations import Record, read_list
+from tpn.data.containers import pauses_keep_promise
 from tpn.data.dataset import Split, open_record
 from tpn.data.decode import VideoFile
 from tpn.data.frame_folders import check_frames, unused_first_frames
@@ -73,13 +75,16 @@ def run_check(
     if remark := unused_first_frames(records, filename_tmpl=data.filename_tmpl, start_index=data.start_index):
         print_line(remark, console)
     bad: list[str] = []
-    marks: list[Marks] = []
-    with ProgressBar(len(records), console=console, description="check", unit="video") as bar:
-        for record, finding in check_records(records, data, full=full, processes=processes):
+    marks: list[tuple[str, Marks]] = []
+    with (
+        ProgressBar(len(records), console=console, description="check", unit="video") as bar,
+        closing(check_records(records, data, full=full, processes=processes)) as findings,
+    ):
+        for record, finding in findings:
             if finding.problem is not None:
                 bad.append(record.path)
             if finding.marks is not None:
-                marks.append(finding.marks)
+                marks.append((record.path, finding.marks))
             for line in filter(None, (finding.problem, finding.remark)):
                 print_line(line, console)
             bar.advance()
@@ -127,17 +132,16 @@ def delete(paths: Sequence[str], console: Console) -> None:
 
 def check_records(
     records: Sequence[Record], data: Data, *, full: bool, processes: int
-) -> Iterator[tuple[Record, Finding]]:
+) -> Generator[tuple[Record, Finding]]:
     """Each record and what there is to say of it, in the order of the list.
 
     Of a video the first, the last and three random frames are decoded, or all; of a folder of frames the missing files
     are named, too. A video that makes its process crash, or takes more than `data.read_timeout` seconds, is found out
     and does not stop the others.
     """
-    for record, found in zip(
-        records, in_processes(partial(examine, data=data, full=full), records, processes=processes), strict=True
-    ):
-        yield record, Finding(problem=found) if isinstance(found, str) else found
+    with closing(in_processes(partial(examine, data=data, full=full), records, processes=processes)) as results:
+        for record, found in zip(records, results, strict=True):
+            yield record, Finding(problem=found) if isinstance(found, str) else found
 
 
 def examine(record: Record, *, data: Data, full: bool) -> Finding:
@@ -162,7 +166,8 @@ def read(record: Record, data: Data, *, full: bool) -> Finding:
             pass
         if not isinstance(video, VideoFile):
             return Finding()
-        remark = f"{record.path}: {video.remark}; copy it again if it should have them" if video.remark else ""
+        is_short = video.remark and not pauses_keep_promise(record.path)
+        remark = f"{record.path}: {video.remark}; copy it again if it should have them" if is_short else ""
         return Finding(remark=remark, marks=marks_of(video))
 
 

@@ -3,11 +3,12 @@
 import errno
 import json
 import os
+import re
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePath
@@ -149,7 +150,10 @@ def find_targets(records: Sequence[Record], source: Source, out: Path) -> list[P
 
 
 def prepare_folder(out: Path, list_file: Path, settings: dict[str, object]) -> None:
-    """Make `out` and note the settings in it. Raises UserError for a folder that holds anything but such a data set."""
+    """Make `out` and note the settings in it: others than before only while nothing is packed.
+
+    Raises UserError for a folder that holds anything but such a data set.
+    """
     path = out / SETTINGS_FILE
     prefix = Path(str(settings["data_prefix"])).resolve()
     settings = {**settings, "data_prefix": str(prefix)}
@@ -166,7 +170,7 @@ def prepare_folder(out: Path, list_file: Path, settings: dict[str, object]) -> N
         raise UserError(f"--out {out} cannot be used ({error.strerror}); name another folder") from error
     except ValueError:
         raise UserError(f"{path} is damaged; name another folder as --out") from None
-    if before is None:
+    if before is None or (before != settings and not any(out.rglob("*.mp4"))):
         write_atomically(path, as_utf8(json.dumps(settings, indent=2, ensure_ascii=False) + "\n"))
     elif before != settings:
         changed = sorted(key for key in settings if not isinstance(before, dict) or before.get(key) != settings[key])
@@ -183,8 +187,12 @@ def pack_all(
     """Encode videos, naming those that fail at once; their targets and problems."""
     work = partial(pack_one, source=source, out=out, profile=profile)
     problems: dict[Path, str] = {}
-    with ProgressBar(len(left), console=console, description="pack", unit="video") as bar, told_how_to_go_on(console):
-        for target, problem in zip(left, in_processes(work, list(left.values()), processes=processes), strict=True):
+    with (
+        told_how_to_go_on(console),
+        ProgressBar(len(left), console=console, description="pack", unit="video") as bar,
+        closing(in_processes(work, list(left.values()), processes=processes)) as results,
+    ):
+        for target, problem in zip(left, results, strict=True):
             if problem is not None:
                 problems[target] = problem
                 print_line(problem, console)
@@ -198,7 +206,9 @@ def told_how_to_go_on(console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print_line("stopped: the same command goes on with the videos that are left", console)
+        print_line(
+            "stopped, running videos are given up: the same command goes on with the videos that are left", console
+        )
         raise
 
 
@@ -223,7 +233,7 @@ def pack_one(record: Record, *, source: Source, out: Path, profile: Profile) -> 
             os.fsync(file.fileno())
         temporary.replace(target)
     except DataError as error:
-        return str(error)
+        return as_options(str(error))
     except (OSError, FFmpegError) as error:
         if error.errno in FULL:
             raise UserError(f"{target} cannot be written ({error.strerror}); make room and start again") from None
@@ -231,6 +241,11 @@ def pack_one(record: Record, *, source: Source, out: Path, profile: Profile) -> 
     finally:
         temporary.unlink(missing_ok=True)
     return None
+
+
+def as_options(text: str) -> str:
+    """A message with the options of this command in the place of settings of recipes."""
+    return re.sub(r"data\.(filename|start)_(tmpl|index)=", r"--\1-\2 ", text)
 
 
 def write_list(path: Path, kept: Sequence[tuple[Record, Path]], out: Path) -> Path:

@@ -7,9 +7,9 @@ import torch
 from rich.console import Console
 
 from tpn.config import Config
-from tpn.data.dataset import build_fixed_views, read_views
+from tpn.data.dataset import FixedViews, build_fixed_views, read_views
 from tpn.data.decode import VideoFile
-from tpn.data.frame_folders import count_frames
+from tpn.data.frame_folders import count_frames, first_file, naming_fix, no_frame
 from tpn.data.frames import FrameFolder
 from tpn.data.paths import kind_of
 from tpn.engine.evaluate import Scorer, load_scorer
@@ -60,10 +60,8 @@ def predict(
         pixels = torch.from_numpy(read_views(frames, views))  # (V, T, H, W, 3) uint8
         if isinstance(frames, VideoFile) and frames.turn is None:
             print_line(f"warning: {video} asks to be turned by no quarter turn; its frames are used as stored", console)
-        if len(frames) == 1:
-            print_line(
-                f"warning: {video} has a single frame, which every clip repeats: there is no motion in it", console
-            )
+        if repeats := repetition(len(frames), views):
+            print_line(f"warning: {video} has {repeats}", console)
     with ProgressBar(len(pixels), console=console, description="views", unit="view") as bar:
         scores = ShownScorer(**vars(scorer), bar=bar)(pixels[None])[0]
     shown = min(SHOWN_CLASSES, len(names))
@@ -72,9 +70,22 @@ def predict(
     for score, label in zip(ranked.values[:shown], ranked.indices[:shown], strict=True):
         print_line(f"{names[label]}: {score:.4f}", console)
     if out is not None:
-        draw_prediction(pixels[0].numpy(), names, scores.numpy(), out)
+        draw_prediction(
+            pixels[0].numpy(), names, scores.numpy(), out, note=f"The video has {repeats}." if repeats else ""
+        )
         print_line(f"drawn to {out}", console)
     return scores
+
+
+def repetition(num_frames: int, views: FixedViews) -> str:
+    """How a clip that is longer than its video repeats frames, in words that follow 'it has'; '' where none is."""
+    if num_frames == 1:
+        return "a single frame, which every clip repeats: there is no motion in it"
+    span = (views.clip_len - 1) * views.frame_interval + 1
+    if num_frames >= span:
+        return ""
+    how = "begins the video again" if views.out_of_bound == "loop" else "repeats its last frame"
+    return f"{num_frames} frames and a clip spans {span}: every clip {how}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,16 +115,10 @@ def open_video(video: Path, config: Config) -> VideoFile | FrameFolder:
         )
     if not num_frames:
         raise DataError(
-            f"{video}: there is no frame {template.format(start_index)} in this folder{example_in(video)}; "
-            "name a folder of frames, or set data.filename_tmpl and data.start_index"
+            f"{no_frame(video, template, start_index)}; name a folder of frames, or "
+            f"{naming_fix(first_file(video)) or 'set data.filename_tmpl and data.start_index'}"
         )
     return FrameFolder(video, num_frames=num_frames, filename_tmpl=template, start_index=start_index)
-
-
-def example_in(folder: Path) -> str:
-    """In words, what the first file of a folder is called; '' where it has none."""
-    names = sorted(file.name for file in folder.iterdir() if kind_of(file) == "file" and not file.name.startswith("."))
-    return f", its first file is {names[0]}" if names else ""
 
 
 def read_labels(path: Path | None, num_classes: int) -> list[str]:

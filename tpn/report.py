@@ -138,16 +138,17 @@ def is_stepwise(lr: np.ndarray) -> bool:
 FRAMES_PER_ROW, WIDTH, MARGIN, GAP = 8, 1200, 24, 6
 
 
-def draw_prediction(frames: np.ndarray, names: Sequence[str], probs: np.ndarray, png: Path) -> None:
+def draw_prediction(frames: np.ndarray, names: Sequence[str], probs: np.ndarray, png: Path, *, note: str = "") -> None:
     """Draw the frames of a view above bars of its five most probable classes, 1200 pixels wide.
 
-    frames (T, H, W, 3) uint8 RGB; names and probs (num_classes,), in label order.
+    frames (T, H, W, 3) uint8 RGB; names and probs (num_classes,), in label order; a note below the frames.
     """
     strip = frame_strip(frames)
     top = np.argsort(-probs, kind="stable")[:5]
-    bars_top = MARGIN + strip.shape[0] + 36
+    bars_top = MARGIN + strip.shape[0] + (62 if note else 36)
     canvas = Canvas.blank(WIDTH, bars_top + 44 * len(top) + MARGIN // 2)
     canvas.image(strip, (WIDTH - strip.shape[1]) // 2, MARGIN)
+    canvas.text(note, MARGIN, MARGIN + strip.shape[0] + 24, size=15, colour=MUTED)
     labels = [shorten(names[int(index)], 420, size=18) for index in top]
     left = MARGIN + max(text_width(label, 18, bold=True) for label in labels) + 20
     right = WIDTH - MARGIN - 90

@@ -3,8 +3,11 @@
 import math
 import struct
 
+import av
+import numpy as np
 import pytest
 
+from tpn.data.containers import pauses_keep_promise
 from tpn.data.decode import VideoFile
 from tpn.errors import DataError
 
@@ -135,6 +138,31 @@ def test_an_avi_of_several_parts_is_read_and_its_last_one_missed(whole, tmp_path
     for lacking in (len(frames[-1]), len(frames[-1]) + len(frames[-2]) // 2):
         with pytest.raises(DataError, match="is cut off"):
             count(tmp_path / "a.avi", content[:-lacking])
+
+
+def test_empty_pictures_between_those_of_an_avi_are_none_that_it_lacks(tmp_path):
+    path = tmp_path / "copied.avi"
+    with av.open(str(path), "w") as container:  # as FFmpeg copies H.264 whose times count fields
+        stream = container.add_stream("mpeg4", rate=50)
+        stream.width = stream.height = 64
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 12 * number, dtype=np.uint8))
+            frame.pts = 2 * number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with VideoFile(path) as video:
+        assert (len(video), video.remark) == (20, "its header promises 39 frames, it has 20")
+    assert pauses_keep_promise(path)
+    content = path.read_bytes()
+    at = content.index(b"vids") + 32
+    path.write_bytes(content[:at] + struct.pack("<I", 40) + content[at + 4 :])
+    assert not pauses_keep_promise(path)  # one more than there is
+    for end in range(0, len(content), 37):
+        path.write_bytes(content[:end])
+        assert not pauses_keep_promise(path)
+    path.write_bytes(content[: content.index(b"idx1") - 40])
+    with pytest.raises(DataError, match="is cut off"):
+        VideoFile(path)
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 1 << 30, 100])

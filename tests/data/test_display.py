@@ -14,7 +14,7 @@ from tpn.data.annotations import Record
 from tpn.data.decode import VideoFile
 from tpn.data.display import UPRIGHT, Turn
 from tpn.data.encode import pictures
-from tpn.data.marks import Marks, marks_remark
+from tpn.data.marks import Marks, describe_marks, marks_remark
 from tpn.errors import DataError
 
 ONE = 1 << 16
@@ -110,7 +110,7 @@ def test_what_videos_ask_for_is_counted_and_bad_ones_are_not(marked, make_video,
     paths = [marked(0, 1, -1, 0), make_video("to_be_turned.mp4", **SIDEWAYS), broken]
     records = [Record(str(path), 0, None) for path in paths]
     assert marks_remark(records, rotation="apply", read_timeout=60, processes=2) == (
-        "of 2 videos looked at, 1 with a mark to turn them (done: data.rotation='apply')"
+        f"of 2 videos looked at, 1 with a mark to turn them (done: data.rotation='apply'): {paths[0]}"
     )
     assert marks_remark(records[1:], rotation="apply", read_timeout=60, processes=1) == ""
     assert not any(Marks())
@@ -198,3 +198,12 @@ def test_a_turn_that_changes_midway(make_video, tmp_path, angle, turned_first):
             list(pictures(video))
     with VideoFile(path, rotation="ignore") as video:
         np.testing.assert_array_equal(video.read([5, 6]), stored[[5, 0]])
+
+
+def test_marks_name_the_first_three_videos():
+    found = [(f"{number}.mp4", Marks(turned=True, stretched=number == 4)) for number in range(5)]
+    assert describe_marks(found, "ignore") == (
+        "5 with a mark to turn them (not done: data.rotation='ignore'): 0.mp4, 1.mp4, 2.mp4 and 2 more; "
+        "1 with pixels that are not square (read as stored, as in the reference): 4.mp4"
+    )
+    assert describe_marks([("0.mp4", Marks())], "apply") == ""

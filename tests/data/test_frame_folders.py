@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from tpn.data.annotations import Record
-from tpn.data.frame_folders import check_first_frames, check_frames, count_frames, frame_numbers, unused_first_frames
+from tpn.data.frame_folders import (
+    check_first_frames,
+    check_frames,
+    count_frames,
+    frame_numbers,
+    template_of,
+    unused_first_frames,
+)
 from tpn.errors import DataError
 
 
@@ -88,6 +95,27 @@ def test_a_check_names_the_number_the_frames_begin_with(folder):
     )
     check_frames(path, num_frames=79, start_index=1, **NAMES)
     assert "extract the frames again" in said(check_frames, path, num_frames=81, start_index=1, **NAMES)
+
+
+def test_frames_with_another_suffix_are_named_with_the_setting(tmp_path):
+    for number in range(1, 9):
+        (tmp_path / f"img_{number:05}.png").touch()
+    assert said(check_frames, tmp_path, num_frames=8, start_index=1, **NAMES) == (
+        f"{tmp_path}: there is no frame img_00001.jpg in this folder, its first file is img_00001.png; "
+        "set data.filename_tmpl='img_{:05}.png'"
+    )
+    assert said(check, [Record(str(tmp_path), 0, 8)]) == (
+        f"list.txt: {tmp_path} lacks img_00001.jpg; its first file is img_00001.png: "
+        "set data.filename_tmpl='img_{:05}.png'"
+    )
+
+
+@pytest.mark.parametrize(("name", "template", "number"), [
+    ("img_00001.png", "img_{:05}.png", 1), ("7.jpg", "{}.jpg", 7), ("a12_0030 x.JPG", "a12_{:04} x.JPG", 30),
+    ("frame.jpg", "", 0), ("notes1.txt", "", 0), ("{}1.png", "", 0),
+])  # fmt: skip
+def test_a_template_is_read_off_a_name(name, template, number):
+    assert template_of(name) == (template, number)
 
 
 def test_a_folder_that_may_not_be_read_is_named(folder, said_to_others):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tpn.data.decode import VideoFile
-from tpn.data.on_disk import FrameSpan, find_videos, frame_span, numbering_remarks
+from tpn.data.on_disk import FrameSpan, find_videos, frame_span, naming_remarks, numbering_remarks
 from tpn.data.paths import VIDEO_SUFFIXES, is_video_name
 from tpn.errors import DataError
 
@@ -158,9 +158,9 @@ def test_frames_are_counted_by_prefix_with_their_lowest_and_highest_number(sourc
     folder = source(
         "v/img_00003.jpg", "v/img_00001.jpg", "v/flow_x_00009.jpg", "w/00000.jpg", "w/00001.png", "x/img_.jpg"
     )
-    assert frame_span(folder / "v", "img_") == FrameSpan(2, 1, 3)
-    assert frame_span(folder / "w", "0") == FrameSpan(2, 0, 1)
-    assert frame_span(folder / "x", "img_") == FrameSpan(1, None, None)
+    assert frame_span(folder / "v", "img_") == FrameSpan(2, 1, 3, "img_00001.jpg")
+    assert frame_span(folder / "w", "0") == FrameSpan(2, 0, 1, "00000.jpg")
+    assert frame_span(folder / "x", "img_") == FrameSpan(1, None, None, "img_.jpg")
 
 
 def test_frames_that_do_not_begin_with_one_are_told_with_the_setting():
@@ -170,6 +170,18 @@ def test_frames_that_do_not_begin_with_one_are_told_with_the_setting():
     ]
     assert numbering_remarks({"a": FrameSpan(3, 1, 3), "b": FrameSpan(3, 0, 2), "c": FrameSpan(2, 0, 1)}) == [
         "folders are numbered differently, 2 from 0 (as b), 1 from 1 (as a): data.start_index is one number for all"
+    ]
+
+
+def test_frames_named_otherwise_than_in_the_recipe_are_told_with_the_setting():
+    jpg, png = FrameSpan(8, 1, 8, "img_00001.jpg"), FrameSpan(8, 1, 8, "img_00001.png")
+    assert naming_remarks({"a": jpg, "b": FrameSpan(1, None, None, "img_.jpg")}, "img_{:05}.jpg") == []
+    assert naming_remarks({"a": png, "b": png}, "img_{:05}.jpg") == [
+        "the frames are named like a/img_00001.png: set data.filename_tmpl='img_{:05}.png'"
+    ]
+    assert naming_remarks({"a": png, "b": jpg, "c": jpg}, "img_{:05}.jpg") == [
+        "the frames of the folders are named differently, 1 like a/img_00001.png, 2 like b/img_00001.jpg: "
+        "data.filename_tmpl is one for all"
     ]
 
 

@@ -1,5 +1,6 @@
 """Work by several processes: one problem each, in order, whatever becomes of the processes."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from tpn.data.annotations import Record
 from tpn.data.processes import in_processes
+from tpn.errors import DataError
 
 SLEEPERS = """
 import os, sys, time
@@ -23,6 +25,19 @@ def work(record):
     time.sleep(600)
 
 list(in_processes(work, [Record(str(i), 0, None) for i in range(9)], processes=3))
+"""
+
+INTERRUPTED = """
+import os, signal, sys, time
+from tpn.data.annotations import Record
+from tpn.data.processes import in_processes
+
+interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)
+os.register_at_fork(after_in_parent=interrupt, after_in_child=interrupt)  # as a terminal does: to both, right then
+try:
+    list(in_processes(lambda record: time.sleep(600), [Record(str(i), 0, None) for i in range(9)], processes=3))
+except KeyboardInterrupt:
+    sys.exit("interrupted")
 """
 
 
@@ -46,6 +61,49 @@ def test_processes_end_with_the_main_process_even_if_it_is_killed(environment, t
     main.kill()
     main.wait()
     wait_until(lambda: not any(is_running(path.name) for path in tmp_path.iterdir()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are not forked")
+def test_an_interrupt_while_processes_start_ends_them_all(environment):
+    main = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert main.returncode == 1
+    assert main.stderr == "interrupted\n"
+
+
+def write(record: Record) -> str:
+    """A file that is removed again when the work on it ends; the second one takes no notice of a polite request."""
+    file = Path(record.path)
+    if record.label == 1:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    file.touch()
+    try:
+        time.sleep(600 * record.label)
+    finally:
+        file.unlink()
+    return file.name
+
+
+def test_closing_ends_the_processes_and_their_work_is_tidied_up(tmp_path):
+    records = [Record(str(tmp_path / str(label)), label, None) for label in (0, 1, 2, 3)]
+    results = in_processes(write, records, processes=3)
+    assert next(results) == "0"
+    wait_until(lambda: {path.name for path in tmp_path.iterdir()} == {"1", "2", "3"})
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 30  # of 600
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]  # it had to be killed
+    assert not multiprocessing.active_children()
+
+
+def refuse(record: Record) -> str:
+    raise DataError(f"{record.path} is refused")
+
+
+def test_an_error_of_the_work_is_raised():
+    with pytest.raises(DataError, match=r"^7 is refused"):
+        next(in_processes(refuse, [Record("7", 0, None)], processes=2))
 
 
 def wait_until(condition) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -81,7 +82,10 @@ def test_more_bad_videos_than_allowed_end_the_training_and_are_named(tpn, recipe
     assert outcome.code == 2
     assert "2 of 13 training videos cannot be read, data.max_bad = 0.15 allows no more than 1:" in outcome.err
     assert all(path in outcome.err for path in paths)
-    assert "`tpn check CONFIG --split train` names all there are; data.max_bad=0.16 allows as many as" in outcome.err
+    assert (
+        "`tpn check CONFIG --split train --full` names all there are; data.max_bad=0.16 allows as many as"
+        in outcome.err
+    )
     assert listed(tmp_path / "run") == paths
 
 
@@ -156,14 +160,65 @@ def test_a_test_of_nothing_but_bad_videos_fails_whatever_is_allowed(tpn, recipe,
     assert "7 of 7 test videos cannot be read" in outcome.err
 
 
-def test_validation_fails_naming_all_once_the_epoch_is_saved(tpn, recipe, with_bad, tmp_path):
+def test_bad_validation_videos_end_a_training_before_its_first_step(tpn, recipe, with_bad, tmp_path, text_log):
+    settings, paths = with_bad("val", [2, 4])
+    run = ["train", recipe, "--work-dir", tmp_path / "run", "--cfg-options", *settings]
+    outcome = tpn(*run, "--validate")
+    assert outcome.code == 2
+    assert "2 of 7 validation videos cannot be read, data.val.max_bad = 0 allows no more than 0:" in outcome.err
+    assert all(path in outcome.err for path in paths)
+    assert not (tmp_path / "run").exists()
+    assert tpn(*run).code == 0  # which needs none
+
+
+def test_bad_validation_videos_that_may_be_are_logged_once_and_named_at_the_end(
+    tpn, recipe, with_bad, tmp_path, text_log
+):
     settings, paths = with_bad("val", [2, 4])
     run = ["train", recipe, "--work-dir", tmp_path / "run", "--validate", "--cfg-options", *settings]
+    outcome = tpn(*run, "data.val.max_bad=0.3")
+    assert outcome.code == 0, outcome.err
+    log = text_log(tmp_path / "run")
+    told = [at for at, line in enumerate(log) if line.startswith("bad validation video, counts as wrong: ")]
+    assert [log[at].split(": ")[1].split()[0] for at in told] == paths
+    assert max(told) < next(at for at, line in enumerate(log) if line.startswith("Epoch [1]"))
+    assert f"Bad validation videos, counted as wrong: {', '.join(paths)}" in log
+
+
+@pytest.fixture
+def damaged_within(sprites, tmp_path) -> str:
+    """A list of validation videos, one of which has a first frame that decodes and none after it; its path."""
+    lines = [f"{sprites}/{line}" for line in (sprites / "val.txt").read_text().splitlines()]
+    video = tmp_path / "half.mp4"
+    whole = lines[2].rsplit(maxsplit=1)[0]
+    data = bytearray(Path(whole).read_bytes())
+    with av.open(whole) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for at, size in places[1:]:
+        data[at + 5 : at + size] = b"\xaa" * (size - 5)  # the rest of a picture: its size and its kind stay
+    video.write_bytes(data)
+    lines[2] = f"{video} 0"
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    return str(video)
+
+
+def test_a_validation_that_fails_says_what_is_saved_and_how_it_goes_on(tpn, recipe, damaged_within, tmp_path, text_log):
+    settings = [f"data.val.ann_file={tmp_path / 'list.txt'}", "data.val.data_prefix="]
+    run = ["train", recipe, "--work-dir", tmp_path / "run", "--validate", "--auto-resume", "--cfg-options", *settings]
     outcome = tpn(*run)
     assert outcome.code == 2
-    assert all(path in outcome.err for path in paths)
-    assert (tmp_path / "run" / "epoch_1.pth").exists()
-    assert tpn(*run, "data.val.max_bad=0.3").code == 0
+    assert f"\n{damaged_within} " in outcome.err
+    saved = (
+        f"the training is saved in {tmp_path / 'run' / 'epoch_1.pth'}: mend the videos or change the setting, and run"
+    )
+    assert saved in outcome.err
+    log = text_log(tmp_path / "run")
+    assert any("1 of 7 validation videos cannot be read" in line for line in log)
+    assert any(saved in line for line in log)
+    resumed = tpn(*run, "data.val.max_bad=0.3")
+    assert resumed.code == 0, resumed.err
+    assert "resumed epoch 1" in resumed.out
+    assert resumed.out.count("bad validation video, counts as wrong: ") == 1
 
 
 @pytest.mark.slow

@@ -169,6 +169,19 @@ def test_damage_in_the_middle_is_found_where_every_frame_is_decoded(tool, config
     assert "data/a.mp4 is damaged" in outcome.out
 
 
+def test_empty_pictures_in_an_avi_are_not_remarked_on(tool, config):
+    recipe = config("videos", "slow.avi 0")
+    with av.open("data/slow.avi", "w") as container:
+        stream = container.add_stream("mpeg4", rate=50)
+        stream.width = stream.height = 32
+        for number, image in enumerate(FRAMES):
+            frame = av.VideoFrame.from_ndarray(image)
+            frame.pts = 2 * number  # between each two of them the container gets an empty one
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert tool(SCRIPT, recipe) == (0, "Checked 1 video, none are corrupted/missing\n", "")
+
+
 def test_what_videos_ask_for_is_counted(tool, config):
     recipe = config("videos", "a.mp4 0", "b.mp4 1")
     for name in ("a.mp4", "b.mp4"):
@@ -183,4 +196,4 @@ def test_what_videos_ask_for_is_counted(tool, config):
     Path("data/c.mp4").replace("data/b.mp4")
     outcome = tool(SCRIPT, recipe)
     assert outcome.out.splitlines()[0] == "Checked 2 videos, none are corrupted/missing"
-    assert "1 with a mark to turn them (done: data.rotation='apply')" in outcome.out
+    assert "1 with a mark to turn them (done: data.rotation='apply'): data/b.mp4" in outcome.out

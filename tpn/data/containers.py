@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 SEGMENT = b"\x18\x53\x80\x67"  # Matroska's element that holds all others but the header before it
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+PICTURES = {b"dc", b"db"}  # of names like 00dc in an AVI's index
 HEAD = 1 << 16  # bytes in which a header is looked for
 
 
@@ -38,6 +39,40 @@ def riff_end(file: BinaryIO) -> int | None:
         end = file.tell() + size
         file.seek(end + size % 2)
     return end
+
+
+def pauses_keep_promise(path: str | Path) -> bool:
+    """Whether an AVI's index lists as many pictures as the header promises, some of them empty.
+
+    FFmpeg writes empty ones where a picture is to stay: between all of them if it copies H.264 from a file whose times
+    count fields, at twice the rate. The index is the end of the file: one that is cut off has none.
+    """
+    with Path(path).open("rb") as file:
+        try:
+            promised, sizes = read_index(file)
+        except (struct.error, ValueError, OverflowError, OSError):
+            return False
+    return 0 in sizes and len(sizes) >= promised
+
+
+def read_index(file: BinaryIO) -> tuple[int, list[int]]:
+    """The frames that the header of an AVI promises, and the sizes of those in its index.
+
+    Raises ValueError where there is no such header, struct.error where the file ends too early.
+    """
+    if file.read(12)[::8] != b"RA":
+        raise ValueError("no AVI")
+    promised, sizes = 0, []
+    while len(head := file.read(8)) == 8:
+        kind, size = head[:4], struct.unpack("<I", head[4:])[0]
+        end = file.tell() + size + size % 2
+        if kind == b"LIST" and file.read(4) == b"hdrl":
+            header = file.read(size - 4)
+            (promised,) = struct.unpack_from("<I", header, header.index(b"vids") + 32)  # of the video's strh
+        elif kind == b"idx1":
+            sizes = [size for name, _, _, size in struct.iter_unpack("<4sIII", file.read(size)) if name[2:] in PICTURES]
+        file.seek(end)
+    return promised, sizes
 
 
 def boxes_end(file: BinaryIO) -> int | None:

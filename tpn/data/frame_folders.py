@@ -1,6 +1,7 @@
 """Which frames a folder has, by the names of its images: what is missing, and the number they begin with."""
 
 import os
+import re
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,6 +11,7 @@ from tpn.data.paths import kind_of
 from tpn.errors import DataError
 
 SHOWN_NAMES = 5
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".jp2"}
 
 
 def frame_numbers(folder: str | Path, filename_tmpl: str) -> list[int]:
@@ -53,10 +55,42 @@ def check_frames(folder: str | Path, *, num_frames: int, filename_tmpl: str, sta
     num_missing = num_frames - sum(number in expected for number in numbers)
     if not num_missing:
         return
+    if not numbers and (name := first_file(folder)):
+        raise DataError(f"{no_frame(folder, filename_tmpl, start_index)}; {naming_fix(name) or 'extract the frames'}")
     names = [filename_tmpl.format(number) for number in islice((n for n in expected if n not in present), SHOWN_NAMES)]
     more = f", … ({num_missing} of {num_frames} frames)" if num_missing > SHOWN_NAMES else ""
     fix = start_fix(numbers, num_frames, filename_tmpl, start_index) or "extract the frames again"
     raise DataError(f"{folder} lacks {', '.join(names)}{more}; {fix}")
+
+
+def no_frame(folder: str | Path, filename_tmpl: str, start_index: int) -> str:
+    """In words, that no image of a folder is named as the template says, and what its first file is called."""
+    name = first_file(folder)
+    example = f", its first file is {name}" if name else ""
+    return f"{folder}: there is no frame {filename_tmpl.format(start_index)} in this folder{example}"
+
+
+def first_file(folder: str | Path) -> str:
+    """The name of the first file in a folder; '' where there is none that is not hidden."""
+    names = (file.name for file in Path(folder).iterdir() if kind_of(file) == "file")
+    return min((name for name in names if not name.startswith(".")), default="")
+
+
+def naming_fix(name: str) -> str:
+    """What to set where images are called like this one; '' where it is no image with a number in its name."""
+    template, number = template_of(name)
+    other_start = "" if number in (0, 1) else f" data.start_index={number}"
+    return f"set data.filename_tmpl='{template}'{other_start}" if template else ""
+
+
+def template_of(name: str) -> tuple[str, int]:
+    """'img_00001.png' -> ('img_{:05}.png', 1); of a name that is no numbered image ('', 0)."""
+    suffix = Path(name).suffix
+    match = re.fullmatch(r"([^{}]*?)([0-9]+)([^{}0-9]*)", Path(name).stem)
+    if match is None or suffix.lower() not in IMAGES:
+        return "", 0
+    before, digits, after = match.groups()
+    return f"{before}{f'{{:0{len(digits)}}}' if len(digits) > 1 else '{}'}{after}{suffix}", int(digits)
 
 
 def start_fix(numbers: Sequence[int], num_frames: int, filename_tmpl: str, start_index: int) -> str:
@@ -70,9 +104,9 @@ def start_fix(numbers: Sequence[int], num_frames: int, filename_tmpl: str, start
 def check_first_frames(
     ann_file: str, records: Sequence[Record], *, filename_tmpl: str, start_index: int, max_bad: float
 ) -> None:
-    """Raise DataError if folders spread over a list have their frames from another number than `start_index` on.
+    """Raise DataError if folders spread over a list have frames named otherwise, or from another number on.
 
-    Such a folder lacks a single file, its last, and every clip of it would be one frame late.
+    One that begins with another number lacks a single file, its last, and every clip of it would be one frame late.
 
     Args:
         max_bad: share of the records that may be left to be found when they are read.
@@ -85,7 +119,7 @@ def check_first_frames(
 
 
 def wrong_start(record: Record, filename_tmpl: str, start_index: int) -> str:
-    """What is wrong with a record whose frames begin with another number; '' where its first and last are there.
+    """What is wrong with a record whose frames are named otherwise, or begin with another number; else ''.
 
     The folder is listed only where one of the two is not.
     """
@@ -99,6 +133,8 @@ def wrong_start(record: Record, filename_tmpl: str, start_index: int) -> str:
     except DataError:  # a bad video, when its turn comes
         return ""
     fix = start_fix(numbers, num_frames, filename_tmpl, start_index)
+    if not numbers and (name := first_file(record.path)) and (naming := naming_fix(name)):
+        fix = f"its first file is {name}: {naming}"
     return fix and f"{record.path} lacks {missing[0]}; {fix}"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ from tpn.data.display import UPRIGHT, Rotation
 from tpn.data.processes import in_processes
 from tpn.data.workers import within
 from tpn.errors import DataError
+from tpn.words import counted, first_of
+
+SHOWN_PATHS = 3
 
 
 class Marks(NamedTuple):
@@ -39,18 +43,20 @@ def marks_of(video: VideoFile) -> Marks:
     )
 
 
-def describe_marks(marks: Iterable[Marks], rotation: Rotation) -> str:
-    """How many videos have which marks, and what becomes of them; '' where none has any."""
-    found = list(marks)
-    turned, askew, stretched, single = (sum(column) for column in zip(*found, strict=True)) if found else (0, 0, 0, 0)
+def describe_marks(found: Sequence[tuple[str, Marks]], rotation: Rotation) -> str:
+    """How many videos, of these paths, have which marks, the first of them, and what becomes of them; '' for none."""
     done = "done" if rotation == "apply" else "not done"
-    parts = {
-        f"{turned} with a mark to turn them ({done}: data.rotation={rotation!r})": turned,
-        f"{askew} with a mark to turn them by another angle than a quarter turn (not done)": askew,
-        f"{stretched} with pixels that are not square (read as stored, as in the reference)": stretched,
-        f"{single} with a single frame, which every clip of them repeats": single,
-    }
-    return ", ".join(part for part, count in parts.items() if count)
+    meanings = (
+        f"with a mark to turn them ({done}: data.rotation={rotation!r})",
+        "with a mark to turn them by another angle than a quarter turn (not done)",
+        "with pixels that are not square (read as stored, as in the reference)",
+        "with a single frame, which every clip of them repeats",
+    )
+    parts = []
+    for place, meaning in enumerate(meanings):
+        if paths := [path for path, marks in found if marks[place]]:
+            parts.append(f"{len(paths)} {meaning}: {first_of(paths, SHOWN_PATHS)}")
+    return "; ".join(parts)
 
 
 def marks_remark(records: Sequence[Record], *, rotation: Rotation, read_timeout: float | None, processes: int) -> str:
@@ -58,9 +64,10 @@ def marks_remark(records: Sequence[Record], *, rotation: Rotation, read_timeout:
     places = np.unique(np.linspace(0, len(records) - 1, min(CHECKED_FILES, len(records))).round().astype(int))
     sample = [records[place] for place in places if records[place].num_frames is None]
     look = partial(look_at, read_timeout=read_timeout)
-    found = [marks for marks in in_processes(look, sample, processes=processes) if isinstance(marks, Marks)]
+    with closing(in_processes(look, sample, processes=processes)) as results:
+        found = [(each.path, marks) for each, marks in zip(sample, results, strict=True) if isinstance(marks, Marks)]
     text = describe_marks(found, rotation)
-    return f"of {len(found)} videos looked at, {text}" if text else ""
+    return f"of {counted(len(found), 'video')} looked at, {text}" if text else ""
 
 
 def look_at(record: Record, *, read_timeout: float | None) -> Marks | None:

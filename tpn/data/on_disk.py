@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from tpn.data.annotations import Format
+from tpn.data.frame_folders import naming_fix, template_of
 from tpn.data.paths import is_video_name, kind_of
 from tpn.errors import DataError
 from tpn.names import is_utf8
@@ -182,20 +183,35 @@ class FrameSpan(NamedTuple):
     num_frames: int
     first: int | None
     last: int | None
+    name: str = ""
+    """Of the first of them."""
 
 
 def frame_span(folder: Path, prefix: str) -> FrameSpan:
     """Of the files whose names begin with `prefix`. Raises DataError where the folder may not be read."""
     names = [entry.name for entry in entries_of(folder) if entry.name.startswith(prefix)]
     numbers = [int(match[1]) for name in names if (match := NUMBER.search(name.rpartition(".")[0]))]
-    return FrameSpan(len(names), min(numbers, default=None), max(numbers, default=None))
+    return FrameSpan(len(names), min(numbers, default=None), max(numbers, default=None), names[0] if names else "")
+
+
+def naming_remarks(spans: dict[str, FrameSpan], filename_tmpl: str) -> list[str]:
+    """What has to be set for frames that are not named by a recipe's template: folders by path, what they hold."""
+    templates: dict[str, list[str]] = {}
+    for path, span in spans.items():
+        if template := template_of(span.name)[0]:
+            templates.setdefault(template, []).append(f"{path}/{span.name}")
+    if len(templates) > 1:
+        counts = ", ".join(f"{len(names)} like {names[0]}" for names in templates.values())
+        return [f"the frames of the folders are named differently, {counts}: data.filename_tmpl is one for all"]
+    others = [name for template, names in templates.items() for name in names if template != filename_tmpl]
+    return [f"the frames are named like {others[0]}: {naming_fix(PurePosixPath(others[0]).name)}"] if others else []
 
 
 def numbering_remarks(spans: dict[str, FrameSpan]) -> list[str]:
     """What has to be set, or mended, for frames that are not numbered 1, 2, 3, …: folders by path, what they hold."""
     firsts: dict[int, list[str]] = {}
     gaps = []
-    for path, (num_frames, first, last) in spans.items():
+    for path, (num_frames, first, last, _) in spans.items():
         if first is None or last is None:
             continue
         firsts.setdefault(first, []).append(path)

@@ -1,7 +1,7 @@
 """Videos that cannot be read: each counted once over all processes, listed in a file, and too many of them an error."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,9 +22,18 @@ class BadVideos:
 
     Args:
         file: receives `path<TAB>error` of each, one a line; the error of too many then names the first ten.
+        told: paths of those that `share` need not give back, since they have been told already.
     """
 
-    def __init__(self, config: Config, split: Split, records: Sequence[Record], *, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        split: Split,
+        records: Sequence[Record],
+        *,
+        file: Path | None = None,
+        told: Collection[str] = (),
+    ) -> None:
         data = config.data
         self.split = split
         self.fails_at_once = data.on_error == "fail"
@@ -32,7 +41,7 @@ class BadVideos:
         self.setting = "data.max_bad" if split == "train" else f"data.{split}.max_bad"
         self.videos = f"{len(records)} {TITLES[split]} videos"
         self.records = records
-        self.file = file
+        self.file, self.told = file, told
         self.found: dict[int, str] = {}
         """Index and error of those this process knows: the main process of all, once they are shared."""
         self._untold: list[Failure] = []
@@ -65,7 +74,7 @@ class BadVideos:
             self._write(self.file)
         if shared(self.are_too_many, world):
             raise DataError(self._description() if world.is_main else "too many videos cannot be read")
-        return list(new.values())
+        return [message for index, message in new.items() if self.records[index].path not in self.told]
 
     def listed(self) -> dict[str, str]:
         """Path and error of each, in list order."""
@@ -96,12 +105,17 @@ class BadVideos:
         return "\n".join([f"{head} {int(self.max_bad * len(self.records) + 1e-9)}:", *shown, self._remedy()])
 
     def _remedy(self) -> str:
-        check = f"`tpn check CONFIG --split {self.split}` names all there are"
+        check = f"`tpn check CONFIG --split {self.split} --full` names all there are"
         if len(self.found) == len(self.records):
             return check
         return (
             f"{check}; {self.setting}={sufficient_share(len(self.found), len(self.records)):g} allows as many as these"
         )
+
+
+def bad_validation_line(error: str) -> str:
+    """What a run's log says of a validation video that cannot be read."""
+    return f"bad validation video, counts as wrong: {error}"
 
 
 def sufficient_share(count: int, total: int) -> float:

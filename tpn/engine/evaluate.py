@@ -1,6 +1,6 @@
 """From views of a video to its scores: one path for validation, test, prediction and benchmark."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,12 +131,14 @@ def score_dataset(
     world: World,
     console: Console,
     title: str,
+    tell: Callable[[str], None] | None = None,
 ) -> np.ndarray | None:
     """Score every video of a data set exactly once, over all processes.
 
     Args:
         read_timeout: seconds that reading a video may take before it counts as bad; None: any.
         bad: receives the videos that cannot be read. Where they are no more than it allows, their scores are NaN.
+        tell: receives the error of each, on the main process; None: it is printed.
     Returns:
         (len(dataset), num_classes) float32 in list order on the main process, None elsewhere.
     Raises:
@@ -162,7 +164,7 @@ def score_dataset(
             bar.advance(min(len(rows) * world.size, len(dataset) - bar.completed))
         parts = gathered(scores, world)  # inside the bar: the other processes may take longer
     for error in bad.share(world):
-        print_line(f"bad video, counts as wrong: {error}", console)
+        tell(error) if tell is not None else print_line(f"bad video, counts as wrong: {error}", console)
     return None if parts is None else in_list_order(parts, len(dataset), unread=bad.found)
 
 

@@ -76,13 +76,18 @@ class RunLog:
 
     def tell(self, level: str, text: str) -> None:
         """A line of the text log, of the level that Python's logging has."""
+        line = self.note(level, text)
+        if line and self.console is not None:
+            print_line(line, self.console)
+
+    def note(self, level: str, text: str) -> str:
+        """A line of the text log alone: the terminal is told of it by other means. Returns the line."""
         if not self.enabled:
-            return
+            return ""
         now = datetime.now()
         line = f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d} - tpn - {level} - {text}"
-        if self.console is not None:
-            print_line(line, self.console)
         self.append(self.text_file, line)
+        return line
 
     def meta(self, facts: Mapping[str, Any]) -> None:
         """The facts of the run, to be the first line of the JSON log: env_info, seed, config_name, work_dir."""

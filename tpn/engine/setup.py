@@ -17,9 +17,10 @@ from tpn.config import Config, changed_settings, dump_config
 from tpn.data.annotations import list_hash
 from tpn.data.dataset import VideoDataset, build_dataset
 from tpn.data.loader import TrainLoader, build_train_loader
-from tpn.engine.bad_videos import BadVideos
+from tpn.engine.bad_videos import BadVideos, bad_validation_line
 from tpn.engine.checkpoint import SaveClock, TrainState, recall_files, resume
 from tpn.engine.distributed import World, data_parallel, maxima, shared
+from tpn.engine.first_look import look_at_validation
 from tpn.engine.folder import RunFolder, held_folder
 from tpn.engine.log import RunLog, environment_info
 from tpn.engine.norms import check_norms
@@ -49,6 +50,8 @@ class Run:
     bad: BadVideos
     """The training videos that cannot be read."""
     val_set: VideoDataset | None
+    bad_validation: dict[str, str]
+    """Path and error of the validation videos that cannot be read, as far as they are known and in the log."""
     log: RunLog
     meta: dict[str, Any]
     console: Console
@@ -126,6 +129,8 @@ def start_run(
         bad = BadVideos(config, "train", train_set.records, file=bad_file)
         loader = build_loader(config, train_set, bad, seed=state.seed, world=world)
         check_norms(config, loader, state.position)
+        bad_validation = look_at_validation(config, val_set, world, console) if val_set is not None else {}
+        remarks += map(bad_validation_line, bad_validation.values())
         log = open_log(config, work_dir, world, console)
     run = Run(
         config=config,
@@ -138,6 +143,7 @@ def start_run(
         loader=loader,
         bad=bad,
         val_set=val_set,
+        bad_validation=bad_validation,
         log=log,
         meta=meta_of(config, config_file, work_dir, seed=state.seed),
         console=console,

@@ -12,10 +12,12 @@ from tpn.config.settings import TrainSplit
 from tpn.data.annotations import list_hash
 from tpn.data.dataset import VideoDataset
 from tpn.data.workers import usable_workers
+from tpn.engine.bad_videos import SHOWN_NAMES
 from tpn.engine.evaluate import DTYPES
 from tpn.engine.optim import scaled_lr
 from tpn.engine.setup import Run
 from tpn.models.recognizer import Recognizer
+from tpn.words import first_of
 
 
 def write_start(run: Run) -> None:
@@ -145,4 +147,6 @@ def write_end(run: Run) -> None:
         run.log.info(f"Left out, because their gradient was too large for float16: {state.overflows} steps")
     if run.bad.found:
         run.log.info(f"Bad videos: {len(run.bad.found)}, listed in {run.bad.file}")
+    if run.bad_validation:
+        run.log.info(f"Bad validation videos, counted as wrong: {first_of(run.bad_validation, SHOWN_NAMES)}")
     run.log.info(f"Config, logs, checkpoints and curves are in {run.work_dir}")

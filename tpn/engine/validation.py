@@ -8,33 +8,39 @@ from pathlib import Path
 import numpy as np
 
 from tpn.config.settings import TSMBackbone
-from tpn.engine.bad_videos import BadVideos
+from tpn.engine.bad_videos import BadVideos, bad_validation_line
 from tpn.engine.checkpoint import save_checkpoint
 from tpn.engine.distributed import share_buffers
 from tpn.engine.evaluate import build_scorer, score_dataset
 from tpn.engine.folder import read_place, remove
 from tpn.engine.setup import Run
-from tpn.errors import CheckpointError
+from tpn.errors import CheckpointError, DataError
 from tpn.metrics import evaluate_scores
 
 
 def validate(run: Run) -> None:
-    """Score the validation videos, log the metrics, and keep the checkpoint that is best by the first of them."""
+    """Score the validation videos, log the metrics, and keep the checkpoint that is best by the first of them.
+
+    Raises DataError where too many cannot be read: it says that nothing of the training is lost.
+    """
     config, state = run.config, run.state
     assert run.val_set is not None
     share_buffers(state.model, run.world)  # each process has statistics of its own videos
-    with reference_classifier(run):
+    bad = BadVideos(config, "val", run.val_set.records, told=run.bad_validation)
+    with reference_classifier(run), told_what_is_saved(run):
         scores = score_dataset(
             build_scorer(state.model, config, run.world.device),
             run.val_set,
             batch_size=config.data.videos_per_gpu,
             workers=config.data.workers_per_gpu,
             read_timeout=config.data.read_timeout,
-            bad=BadVideos(config, "val", run.val_set.records),
+            bad=bad,
             world=run.world,
             console=run.console,
             title="validation",
+            tell=lambda error: run.log.info(bad_validation_line(error)),
         )
+    run.bad_validation |= bad.listed()
     if scores is None:  # not the main process
         return
     labels = np.array([record.label for record in run.val_set.records])
@@ -42,6 +48,20 @@ def validate(run: Run) -> None:
     batches = -(-len(run.val_set) // (config.data.videos_per_gpu * run.world.size))
     run.log.val(epoch=state.epoch, iter=batches, lr=state.optimizer.param_groups[0]["lr"], values=values)
     keep_best(run, *next(iter(values.items())))
+
+
+@contextmanager
+def told_what_is_saved(run: Run) -> Iterator[None]:
+    """Add to an error of the videos that the training is saved and how it goes on; put it into the log, too."""
+    try:
+        yield
+    except DataError as error:
+        text = (
+            f"{error}\nthe training is saved in {run.state.hook_msgs['last_ckpt']}: mend the videos or change the "
+            "setting, and run the same command with --auto-resume"
+        )
+        run.log.note("ERROR", text)
+        raise DataError(text) from None
 
 
 @contextmanager
