@@ -1,5 +1,6 @@
 """Folders whose frames are numbered from 0, or with a gap: every command that reads them names what to set."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -76,6 +77,19 @@ def test_a_clip_longer_than_its_video_is_said_and_drawn(tpn, recipe, trained, fr
     said = f"warning: {frames}/one has 20 frames and a clip spans 22: every clip {told}"
     assert outcome.out.splitlines()[0] == said
     assert cv2.imread(str(tmp_path / "one.png")).shape[0] > height  # there is a line more
+
+
+def test_a_validation_folder_whose_last_image_is_empty_ends_a_training_before_its_first_step(
+    tpn, recipe, frames, options, tmp_path
+):
+    shutil.copytree(frames / "one", tmp_path / "cut")
+    (tmp_path / "cut/img_00020.jpg").write_bytes(b"")
+    (tmp_path / "val.txt").write_text(f"{frames}/one 20 0\n{tmp_path}/cut 20 1\n")
+    settings = [*options("one 20 0", "one 20 1"), f"data.val.ann_file={tmp_path}/val.txt", "data.val.data_prefix="]
+    outcome = tpn("train", recipe, "--work-dir", tmp_path / "run", "--validate", *settings)
+    assert outcome.code == 2
+    assert f"\n{tmp_path}/cut/img_00020.jpg is not an image that can be decoded" in outcome.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_named_otherwise_says_how(tpn, recipe, trained, frames):

@@ -27,6 +27,7 @@ from tpn.data.paths import kind_of
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import check_output_path, write_atomically
 from tpn.errors import DataError
+from tpn.words import counted
 
 SHOWN_CLASSES = 10
 RECIPES_NAMES = {"sthv1": "{:05}.jpg"}  # of frames, where they are not the usual ones
@@ -59,8 +60,6 @@ def run_build_list(
     """
     subsets = ["train", "val"] if val_share else [str(subset)]
     paths = {name: out_folder / f"{dataset}_{name}_list_{format}.{output_format}" for name in subsets}
-    for path in paths.values():
-        check_output_path(path, suffixes=[".txt", ".json"], what="lists")
     if seed is not None:
         print_line(f"Set random seed to {seed}", console)
     on_disk = find_videos(source, format=format, level=level)
@@ -71,6 +70,8 @@ def run_build_list(
     else:
         found = by_annotated_name(on_disk.paths, format=format, by_class=level == 2 and not dataset.startswith("sth"))
         wanted, class_names = read_annotations(dataset, annotations, subset, level=level), []
+    for path in paths.values():  # from here on it makes their folder
+        check_output_path(path, suffixes=[".txt", ".json"], what="lists")
     with ProgressBar(len(wanted), console=console, description="frames", unit="video") as bar:
         records, spans = list_records(
             wanted, found, source, format=format, rgb_prefix=rgb_prefix, progress=bar.advance
@@ -82,7 +83,8 @@ def run_build_list(
         write_atomically(names_file, "".join(f"{name}\n" for name in class_names).encode())
     for name, part in parts.items():
         write_atomically(paths[name], (to_text(part) if output_format == "txt" else to_json(part)).encode())
-        print_line(f"{paths[name]}: {len(part)} videos, {len({record.label for record in part})} classes", console)
+        classes = counted(len({record.label for record in part}), "class")
+        print_line(f"{paths[name]}: {counted(len(part), 'video')}, {classes}", console)
     remarks = naming_remarks(spans, RECIPES_NAMES.get(dataset, "img_{:05}.jpg"))
     remarks += numbering_remarks(spans) + on_disk.left_out
     if names_file is not None:
@@ -99,11 +101,11 @@ def describe_classes(names_file: Path, names: Sequence[str], parts: Mapping[str,
     And for each part of the data set, which of them it has no video of.
     """
     numbered = [f"{number} {name}" for number, name in enumerate(names)]
-    lines = [f"{names_file}: {len(names)} classes, numbered by line: {in_brief(numbered)}"]
+    lines = [f"{names_file}: {counted(len(names), 'class')}, numbered by line: {in_brief(numbered)}"]
     for subset, records in parts.items():
         labels = {record.label for record in records}
         if lacking := [name for label, name in enumerate(numbered) if label not in labels]:
-            lines.append(f"the {subset} list has no video of {len(lacking)} classes: {in_brief(lacking)}")
+            lines.append(f"the {subset} list has no video of {counted(len(lacking), 'class')}: {in_brief(lacking)}")
     return lines
 
 

@@ -24,6 +24,7 @@ from tpn.data.workers import within
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import make_folder_of, write_atomically
 from tpn.errors import DataError, UserError
+from tpn.words import counted
 
 
 class Finding(NamedTuple):
@@ -63,7 +64,6 @@ def run_check(
     settings = {"train": data.train, "val": data.val, "test": data.test}[split]
     if remove and data.format == "rawframes":
         raise UserError("--remove-corrupted-videos deletes video files only; delete folders of frames yourself")
-    make_folder_of(output_file)
     records = read_list(
         settings.ann_file,
         data_prefix=settings.data_prefix,
@@ -71,6 +71,7 @@ def run_check(
         num_classes=config.model.cls_head.num_classes,
         check_files=False,
     )
+    make_folder_of(output_file)
     others = paths_of_others(output_file, records)
     if remark := unused_first_frames(records, filename_tmpl=data.filename_tmpl, start_index=data.start_index):
         print_line(remark, console)
@@ -92,14 +93,17 @@ def run_check(
         write_atomically(output_file, "".join(f"{path}\n" for path in [*others, *bad]).encode(errors="surrogateescape"))
     else:
         output_file.unlink(missing_ok=True)
-    result = f"{len(bad)} are corrupted/missing." if bad else "none are corrupted/missing"
-    print_line(f"Checked {len(records)} videos, {result}", console)
+    result = (
+        f"{len(bad)} {'is' if len(bad) == 1 else 'are'} corrupted/missing." if bad else "none are corrupted/missing"
+    )
+    print_line(f"Checked {counted(len(records), 'video')}, {result}", console)
     if bad:
-        print_line(f"their paths are in {output_file}", console)
+        print_line(f"{'its path is' if len(bad) == 1 else 'their paths are'} in {output_file}", console)
     if text := describe_marks(marks, data.rotation):
-        print_line(f"Of the {len(marks)} others: {text}" if bad else f"Of them: {text}", console)
+        others_are = "other" if len(marks) == 1 else f"{len(marks)} others"
+        print_line(f"Of the {others_are}: {text}" if bad else f"Of them: {text}", console)
     if others:
-        print_line(f"{output_file} keeps {len(others)} paths of other lists, which were checked earlier", console)
+        print_line(f"{output_file} keeps {counted(len(others), 'path')} of other lists, checked earlier", console)
     if bad and remove:
         delete(bad, console)
     return bad
@@ -127,7 +131,7 @@ def delete(paths: Sequence[str], console: Console) -> None:
     for path in files:
         path.unlink()
         print_line(f"deleted {path}", console)
-    print_line(f"Deleted {len(files)} corrupted videos.", console)
+    print_line(f"Deleted {counted(len(files), 'corrupted video')}.", console)
 
 
 def check_records(

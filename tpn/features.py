@@ -38,10 +38,10 @@ def extract_features(
         UserError: before any video is read, where `out`, the list or the checkpoint cannot be used.
         DataError: more videos cannot be read than `data.test.max_bad` allows; all of them are named.
     """
-    if world.is_main:
-        check_results_path(out)
     config = with_videos(config, video_list, video_root)
     dataset = build_dataset(config, "test", seed=0, labelled=video_list is None)
+    if world.is_main:
+        check_results_path(out)
     scorer = replace(load_scorer(config, checkpoint, world.device), average_clips="score")
     scorer.model.cls_head.register_module("fc_cls", nn.Identity())  # so that the scores are what the last layer sees
     bad = BadVideos(config, "test", dataset.records)

@@ -30,6 +30,7 @@ from tpn.engine.progress import ProgressBar, print_line
 from tpn.engine.results import write_atomically
 from tpn.errors import DataError, UserError
 from tpn.names import as_utf8
+from tpn.words import counted
 
 SETTINGS_FILE = "pack.json"
 BAD_FILE = "{}_bad.txt"
@@ -126,7 +127,7 @@ def run_pack(
     if not kept:
         raise DataError(f"{list_file}: not one of its {len(unique)} videos can be packed, {bad_file} says why")
     new_list = write_list(out / list_file.name, kept, out)
-    print_line(f"{new_list}: {len(kept)} lines; as data_prefix give {out}", console)
+    print_line(f"{new_list}: {counted(len(kept), 'line')}; as data_prefix give {out}", console)
     report(unique, [target for target in unique if target not in problems], source, console)
     return new_list
 

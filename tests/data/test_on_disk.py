@@ -126,6 +126,14 @@ def test_names_that_no_list_can_hold_are_refused(source, name):
     )
 
 
+def test_all_names_that_no_list_can_hold_are_told_at_once(source):
+    text = said(find_videos, source("a/1.mp4", "a/2.mp4 /3.mp4", " b/4.mp4", "b\udcff/5.mp4"), format="videos", level=2)
+    assert [line.split("the name ")[1].split(" has ")[0].split(" is ")[0] for line in text.splitlines()] == [
+        "' b/4.mp4'",
+        "'b\\udcff/5.mp4'",
+    ]
+
+
 @pytest.mark.parametrize(("suffix", "container", "codec"), [
     (".mp4", "mp4", "libx264"), (".f4v", "mp4", "libx264"), (".MOV", "mov", "mpeg4"), (".3gp", "3gp", "mpeg4"),
     (".mkv", "matroska", "libx264"), (".webm", "webm", "libvpx"), (".avi", "avi", "mpeg4"), (".flv", "flv", "flv1"),

@@ -1,6 +1,7 @@
 """What a run folder holds, for the tests of the engine."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ def text_log():
 
     def read(work_dir: Path) -> list[str]:
         lines = max(work_dir.glob("*.log")).read_text().splitlines()
-        return [line.split(" - INFO - ")[-1] for line in lines]
+        return [re.split(" - (?:INFO|WARNING|ERROR) - ", line)[-1] for line in lines]
 
     return read
 

@@ -171,6 +171,25 @@ def test_bad_validation_videos_end_a_training_before_its_first_step(tpn, recipe,
     assert tpn(*run).code == 0  # which needs none
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_two_processes_find_bad_validation_videos_before_the_first_step(shell, recipe, with_bad, tmp_path, text_log):
+    settings, paths = with_bad("val", [2, 4])
+    train = (
+        f"torchrun --nproc-per-node 2 tools/train.py {recipe} --work-dir {tmp_path / 'run'} --validate --cfg-options"
+    )
+    train += f" {' '.join(settings)} total_epochs=1 data.videos_per_gpu=2"
+    done = shell(train)
+    assert done.code != 0
+    assert done.err.count("error: 2 of 7 validation videos cannot be read") == 1
+    assert not (tmp_path / "run").exists()
+    done = shell(f"{train} data.val.max_bad=0.3")
+    assert done.code == 0, done.err
+    log = text_log(tmp_path / "run")
+    assert sum(line.startswith("bad validation video") for line in log) == 2
+    assert f"Bad validation videos, counted as wrong: {', '.join(paths)}" in log
+
+
 def test_bad_validation_videos_that_may_be_are_logged_once_and_named_at_the_end(
     tpn, recipe, with_bad, tmp_path, text_log
 ):

@@ -38,7 +38,7 @@ def test_text_log_tells_the_run_in_mmaction2s_words(trained, sprites, text_log, 
     train_list, val_list = sprites / "train.txt", sprites / "val.txt"
     told = [
         "Environment info:",
-        "Distributed training: False (1 processes on cpu)",
+        "Distributed training: False (1 process on cpu)",
         f"Config: {trained / 'tiny.py'}",
         "Set random seed to 0, deterministic: True",
         "13 training videos of 6 classes (2 to 3 videos each); "

@@ -170,9 +170,9 @@ def test_own_videos_as_they_are_on_a_disk(tool, tmp_path, monkeypatch):
             path.touch()
     assert tool(SCRIPT, "folders", "videos", "--format", "videos", "--val-share", 0.5).out.splitlines() == [
         "data/folders/folders_train_list_videos.txt: 2 videos, 2 classes",
-        "data/folders/folders_val_list_videos.txt: 1 videos, 1 classes",
+        "data/folders/folders_val_list_videos.txt: 1 video, 1 class",
         "data/folders/labels.txt: 2 classes, numbered by line: 0 high jump, 1 run",
-        "the val list has no video of 1 classes: 1 run",
+        "the val list has no video of 1 class: 1 run",
         "left out, hidden: .ipynb_checkpoints",
         "left out, nothing in it: x",
         "left out, no video to list: 1 .txt (the first is high jump/a.txt)",

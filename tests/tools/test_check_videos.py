@@ -65,6 +65,13 @@ def test_bad_videos_are_named_counted_and_listed(tool, config):
     assert all(Path(name).exists() for name in names if "gone" not in name), "nothing is deleted unless asked for"
 
 
+def test_a_check_that_cannot_begin_makes_no_folder(tool, config, caplog):
+    outcome = tool(SCRIPT, config("videos", "good.mp4"), "--output-file", "new/bad.txt")
+    assert outcome.code == 2
+    assert not Path("new").exists()
+    assert not caplog.messages
+
+
 def test_what_an_earlier_check_found_in_another_list_stays(tool, config):
     recipe = config("videos", "good.mp4 0", "cut.mp4 1", "gone.mp4 0")
     damaged_videos()
@@ -73,8 +80,8 @@ def test_what_an_earlier_check_found_in_another_list_stays(tool, config):
     outcome = tool(SCRIPT, other)
     assert outcome.code == 0
     assert outcome.out.splitlines() == [
-        "Checked 1 videos, none are corrupted/missing",
-        "invalid-video.txt keeps 2 paths of other lists, which were checked earlier",
+        "Checked 1 video, none are corrupted/missing",
+        "invalid-video.txt keeps 2 paths of other lists, checked earlier",
     ]
     assert Path("invalid-video.txt").read_text() == "data/cut.mp4\ndata/gone.mp4\n"
     tool(SCRIPT, config("videos", "empty.mp4 1", "gone.mp4 0"))
@@ -95,7 +102,7 @@ def test_corrupted_videos_are_deleted_on_request_and_named(tool, config):
     recipe = config("videos", "good.mp4 0", "cut.mp4 1", "gone.mp4 0", "cut.mp4 1")
     damaged_videos()
     out = tool(SCRIPT, recipe, "--remove-corrupted-videos").out
-    assert out.endswith("Start deleting corrupted videos\ndeleted data/cut.mp4\nDeleted 1 corrupted videos.\n")
+    assert out.endswith("Start deleting corrupted videos\ndeleted data/cut.mp4\nDeleted 1 corrupted video.\n")
     assert {path.name for path in Path("data").iterdir()} == {"good.mp4", "empty.mp4", "text.mp4"}
 
 

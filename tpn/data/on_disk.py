@@ -12,6 +12,7 @@ from tpn.data.frame_folders import naming_fix, template_of
 from tpn.data.paths import is_video_name, kind_of
 from tpn.errors import DataError
 from tpn.names import is_utf8
+from tpn.words import counted
 
 Level = Literal[1, 2]
 NO_CLASSES = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
@@ -164,14 +165,17 @@ def nothing_found(source: Path, format: Format, level: Level) -> str:
 
 
 def check_names(source: Path, paths: Iterable[str]) -> None:
-    """Raise DataError for a name that a list, which is UTF-8 text of a line per video, cannot give back."""
+    """Raise DataError for names that a list, which is UTF-8 text of a line per video, cannot give back: for all."""
+    problems = []
     for path in paths:
         if not is_utf8(path):
-            raise DataError(f"{source}: the name {path!a} is not UTF-8 text, as a list must be; rename it")
-        if "\n" in path or path != path.strip():
-            raise DataError(
+            problems.append(f"{source}: the name {path!a} is not UTF-8 text, as a list must be; rename it")
+        elif "\n" in path or path != path.strip():
+            problems.append(
                 f"{source}: the name {path!r} has a line break, or a space at an end, which no list can hold; rename it"
             )
+    if problems:
+        raise DataError("\n".join(problems))
 
 
 # ------------------------------------------------------------------------------------------- the frames in a folder
@@ -225,6 +229,7 @@ def numbering_remarks(spans: dict[str, FrameSpan]) -> list[str]:
         remarks.append(f"the frames are numbered from {next(iter(firsts))}: set data.start_index={next(iter(firsts))}")
     if gaps:
         remarks.append(
-            f"frames are missing, or there twice, in {len(gaps)} folders (the first: {gaps[0]}): extract them again"
+            f"frames are missing, or there twice, in {counted(len(gaps), 'folder')} (the first: {gaps[0]}): "
+            "extract them again"
         )
     return remarks

@@ -130,7 +130,6 @@ def start_run(
         loader = build_loader(config, train_set, bad, seed=state.seed, world=world)
         check_norms(config, loader, state.position)
         bad_validation = look_at_validation(config, val_set, world, console) if val_set is not None else {}
-        remarks += map(bad_validation_line, bad_validation.values())
         log = open_log(config, work_dir, world, console)
     run = Run(
         config=config,
@@ -178,6 +177,8 @@ def begin(run: Run, config_file: Path, remarks: list[str], *, continues: bool) -
     run.bad.begin(resumed=run.state.step > 0)
     for remark in remarks:
         run.log.info(remark)
+    for error in run.bad_validation.values():
+        run.log.warning(bad_validation_line(error))
     write_config(run, config_file)
 
 

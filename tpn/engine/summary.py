@@ -17,7 +17,7 @@ from tpn.engine.evaluate import DTYPES
 from tpn.engine.optim import scaled_lr
 from tpn.engine.setup import Run
 from tpn.models.recognizer import Recognizer
-from tpn.words import first_of
+from tpn.words import counted, first_of
 
 
 def write_start(run: Run) -> None:
@@ -27,7 +27,7 @@ def write_start(run: Run) -> None:
     log, meta, data, world = run.log, run.meta, run.config.data, run.world
     line = "-" * 60
     log.info(f"Environment info:\n{line}\n{meta['env_info']}\n{line}")
-    log.info(f"Distributed training: {world.size > 1} ({world.size} processes on {world.device.type})")
+    log.info(f"Distributed training: {world.size > 1} ({counted(world.size, 'process')} on {world.device.type})")
     log.info(f"Config: {run.work_dir / meta['config_name']}")
     deterministic = torch.are_deterministic_algorithms_enabled()
     log.info(f"Set random seed to {meta['seed']}, deterministic: {deterministic}")
@@ -50,10 +50,12 @@ def describe_data(dataset: VideoDataset, split: TrainSplit, name: str) -> str:
     counts = Counter(record.label for record in dataset.records)
     lengths = [record.num_frames for record in dataset.records if record.num_frames is not None]
     few, many = min(counts.values()), max(counts.values())
-    balance = f"{few} to {many} videos each" if few < many else f"{few} videos each"
-    span = f", {min(lengths)} to {max(lengths)} frames long" if lengths else ""
+    balance = f"{few} to {many} videos each" if few < many else f"{counted(few, 'video')} each"
+    shortest, longest = min(lengths, default=0), max(lengths, default=0)
+    span = f"{shortest} to {longest} frames" if shortest < longest else counted(longest, "frame")
     return (
-        f"{len(dataset)} {name} videos of {len(counts)} classes ({balance}){span}; "
+        f"{counted(len(dataset), f'{name} video')} of {counted(len(counts), 'class')} ({balance})"
+        f"{f', {span} long' if lengths else ''}; "
         f"list {split.ann_file}, SHA-256 {list_hash(split.ann_file)[:8]}"
     )
 
@@ -140,11 +142,13 @@ def write_end(run: Run) -> None:
     if "best_ckpt" in messages:
         run.log.info(f"Best: {messages['best_score']:.4f} in {messages['best_ckpt']}")
     if "last_ckpt" in messages:
-        run.log.info(f"Last: {messages['last_ckpt']}, after {state.epoch} epochs and {state.step} steps")
+        run.log.info(
+            f"Last: {messages['last_ckpt']}, after {counted(state.epoch, 'epoch')} and {counted(state.step, 'step')}"
+        )
     if state.skipped:
-        run.log.info(f"Left out, because their loss was not finite: {state.skipped} steps")
+        run.log.info(f"Left out, because their loss was not finite: {counted(state.skipped, 'step')}")
     if state.overflows:
-        run.log.info(f"Left out, because their gradient was too large for float16: {state.overflows} steps")
+        run.log.info(f"Left out, because their gradient was too large for float16: {counted(state.overflows, 'step')}")
     if run.bad.found:
         run.log.info(f"Bad videos: {len(run.bad.found)}, listed in {run.bad.file}")
     if run.bad_validation:

@@ -45,9 +45,9 @@ def test(
         UserError: before any scoring, where `out`, the list or the checkpoint cannot be used, or nothing can `compile`.
         DataError: more videos cannot be read than `data.test.max_bad` allows; all of them are named.
     """
+    dataset = build_dataset(config, "test", seed=0)
     if out is not None and world.is_main:
         check_results_path(out)
-    dataset = build_dataset(config, "test", seed=0)
     scorer = load_scorer(config, checkpoint, world.device, compile=compile)
     for remark in data_remarks(config, dataset) if world.is_main else []:
         print_line(remark, console)

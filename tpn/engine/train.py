@@ -28,6 +28,7 @@ from tpn.engine.validation import validate
 from tpn.errors import UserError
 from tpn.metrics import telling_ks
 from tpn.report import draw_curves
+from tpn.words import counted
 
 SLOW_STEP = 2.0  # seconds, from which on the first step is told of
 SMALLER_STEP = (
@@ -255,7 +256,7 @@ def leave_out(run: Run, batch: Batch, statistics: list[Tensor], *, step: int, lr
 def log_bad_videos(run: Run) -> None:
     """Log and list what the processes could not read since the last call. Raises DataError if it is too much by now."""
     for error in run.bad.share(run.world):
-        run.log.info(f"bad video, another is shown instead: {error}")
+        run.log.warning(f"bad video, another is shown instead: {error}")
 
 
 def log_steps(run: Run, recent: RecentMeans, *, step: int, steps: int, lr: float) -> None:
@@ -287,8 +288,8 @@ def tell_pace(run: Run, *, seconds: float, steps: int) -> None:
     if seconds > SLOW_STEP and run.world.is_main and console is not None and not console.is_terminal:
         epoch, interval = timedelta(seconds=round(seconds * steps)), run.config.log_config.interval
         print_line(
-            f"first step: {seconds:.0f} s; at this pace an epoch of {steps} steps takes {epoch}, and the log has a "
-            f"line every {interval} steps",
+            f"first step: {seconds:.0f} s; at this pace an epoch of {counted(steps, 'step')} takes {epoch}, and the "
+            f"log has a line every {counted(interval, 'step')}",
             console,
         )
 
@@ -323,7 +324,7 @@ def save_epoch(run: Run) -> None:
 
 def say_goodbye(run: Run, signal: int) -> None:
     run.log.info(
-        f"{Signals(signal).name}: stopped after {run.state.step} steps, all of it saved in "
+        f"{Signals(signal).name}: stopped after {counted(run.state.step, 'step')}, all of it saved in "
         f"{run.state.hook_msgs['last_ckpt']}; to go on, run the same command with --auto-resume"
     )
     run.close()

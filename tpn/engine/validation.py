@@ -38,7 +38,7 @@ def validate(run: Run) -> None:
             world=run.world,
             console=run.console,
             title="validation",
-            tell=lambda error: run.log.info(bad_validation_line(error)),
+            tell=lambda error: run.log.warning(bad_validation_line(error)),
         )
     run.bad_validation |= bad.listed()
     if scores is None:  # not the main process
