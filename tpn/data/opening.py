@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Discard, Disposition
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from tpn.data.frames import MAX_PIXELS
@@ -81,6 +83,14 @@ def check_file(path: str) -> None:
         raise DataError(f"{path} is not a file but a {kind}; folders of frames need format 'rawframes'")
     if not Path(path).stat().st_size:
         raise DataError(f"{path} is empty (0 bytes); replace the file, or leave it out")
+
+
+def demuxed(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
+    """The packets of these streams. PyAV 18.1 fails after the last where another stream has appeared midway."""
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        return
 
 
 def best_stream(path: str, container: InputContainer) -> VideoStream:

@@ -14,7 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from tpn.data.nal_units import NalUnits
-from tpn.data.opening import open_video
+from tpn.data.opening import demuxed, open_video
 from tpn.data.packets import REORDERED, Doubt, PacketIndex, Span
 from tpn.data.pictures import LOOKS, Look, Mpeg4
 from tpn.data.wholeness import check_whole, refuse_zeros
@@ -147,7 +147,7 @@ class PacketSource:
 
     def _demux(self) -> Iterator[Packet]:
         """The stream's packets from here on, without the empty ones: frames left out, or the mark of the end."""
-        packets = (packet for packet in self.container.demux(self.stream) if packet.size)
+        packets = (packet for packet in demuxed(self.container, self.stream) if packet.size)
         return unpacked(packets, self.stream) if self._is_packed else packets
 
     def _from_seek(self, start: int) -> Iterator[tuple[int, Packet]]:
