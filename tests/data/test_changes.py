@@ -137,3 +137,23 @@ def test_a_closed_file_says_so(video_of, monkeypatch, kept, suffix):
     for read in (lambda: video.read([3]), lambda: list(video.pictures())):
         with pytest.raises(DataError, match="is closed; open it again"):
             read()
+
+
+@pytest.mark.parametrize(
+    "error", [av.error.OSError(95, "Operation not supported"), ValueError("99 is not a valid Type")]
+)
+def test_what_ffmpeg_or_pyav_cannot_read_is_told_in_a_sentence(video_of, monkeypatch, error):
+    """Whatever it may be: these two stand for those that nobody has met yet."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    path = video_of("mp4")
+    monkeypatch.setattr("tpn.data.decode.turn_of", fail)
+    with VideoFile(path) as video:
+        for read in (lambda: video.read([3]), lambda: list(video.pictures())):
+            with pytest.raises(DataError, match=f"{path} cannot be read .*; re-encode or replace the file"):
+                read()
+    monkeypatch.setattr("tpn.data.packets.PacketIndex.add", fail)
+    with pytest.raises(DataError, match=str(path)):
+        VideoFile(path)
