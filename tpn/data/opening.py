@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,10 +52,8 @@ def open_container(path: str) -> InputContainer:
     try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
         container = "mjpeg" if is_bare_mjpeg(path) else None
         return av.open(f"file:{path}", format=container, options=OPENING, metadata_errors="replace")
-    except PermissionError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); change its permissions") from None
     except (FFmpegError, OSError) as error:
-        raise DataError(f"{path} {refusal(error)}") from None
+        raise DataError(f"{path} {refusal(path, error)}") from None
 
 
 def is_bare_mjpeg(path: str) -> bool:
@@ -65,8 +64,10 @@ def is_bare_mjpeg(path: str) -> bool:
         return file.read(len(JPEG)) == JPEG
 
 
-def refusal(error: FFmpegError | OSError) -> str:
-    """Why FFmpeg did not open a file."""
+def refusal(path: str, error: FFmpegError | OSError) -> str:
+    """Why FFmpeg did not open a file. Of ASF whose header is damaged it says that this was not permitted."""
+    if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
+        return f"cannot be read ({error.strerror}); change its permissions"
     if error.errno == INVALID_ARGUMENT:
         return "is not a video that is read, but a picture, a playlist or in a rare container; convert it to MP4"
     return f"is damaged, cut off or not a video ({error.strerror}); replace the file, or leave it out"
