@@ -52,6 +52,32 @@ def test_motion_jpeg_that_becomes_smaller_is_read_as_a_full_decode_has_it(make_v
                 video.read(indices)
 
 
+def test_sound_that_begins_midway_ends_nothing(make_video, encode_frames, tmp_path):
+    """In a recording of television: a part without, one with sound under a new table of programmes, one without."""
+    silent = make_video("changes.ts", options=X264)
+    heard = tmp_path / "heard.ts"
+    with av.open(str(silent)) as old, av.open(str(heard), "w", options={"tables_version": "5"}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        sounds = [new.add_stream("mp2", rate=48000, layout="stereo") for _ in range(8)]
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+        for sound in sounds:
+            frame = av.AudioFrame("s16", "stereo", 1152)
+            frame.sample_rate, frame.pts = 48000, 0
+            new.mux(sound.encode(frame))
+            new.mux(sound.encode(None))
+    noise = np.random.default_rng(0).integers(256, size=(30, 96, 128, 3), dtype=np.uint8)
+    last = encode_frames(tmp_path / "last.ts", noise, options={**X264, "crf": "1"})  # where FFmpeg looks for the end
+    beyond_probing = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 30_000  # 5.6 MB that say nothing
+    path = tmp_path / "a.ts"
+    path.write_bytes(silent.read_bytes() + beyond_probing + heard.read_bytes() + last.read_bytes())
+    with VideoFile(path) as video:
+        assert len(video) == 150
+        assert video.read([3, 70]).shape == (2, 48, 64, 3)
+
+
 def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -111,3 +137,23 @@ def test_a_closed_file_says_so(video_of, monkeypatch, kept, suffix):
     for read in (lambda: video.read([3]), lambda: list(video.pictures())):
         with pytest.raises(DataError, match="is closed; open it again"):
             read()
+
+
+@pytest.mark.parametrize(
+    "error", [av.error.OSError(95, "Operation not supported"), ValueError("99 is not a valid Type")]
+)
+def test_what_ffmpeg_or_pyav_cannot_read_is_told_in_a_sentence(video_of, monkeypatch, error):
+    """Whatever it may be: these two stand for those that nobody has met yet."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    path = video_of("mp4")
+    monkeypatch.setattr("tpn.data.decode.turn_of", fail)
+    with VideoFile(path) as video:
+        for read in (lambda: video.read([3]), lambda: list(video.pictures())):
+            with pytest.raises(DataError, match=f"{path} cannot be read .*; re-encode or replace the file"):
+                read()
+    monkeypatch.setattr("tpn.data.packets.PacketIndex.add", fail)
+    with pytest.raises(DataError, match=str(path)):
+        VideoFile(path)

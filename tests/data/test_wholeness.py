@@ -240,6 +240,13 @@ def test_what_is_only_called_motion_jpeg_is_read_as_what_it_is(make_video, tmp_p
         VideoFile(path)
 
 
+def test_a_damaged_header_is_no_want_of_permission(whole, tmp_path):
+    kind_of_stream = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")  # ASF's number of video
+    path = tmp_path / "a.wmv"
+    path.write_bytes(whole("wmv").read_bytes().replace(kind_of_stream, bytes(16)))
+    assert "is damaged, cut off or not a video" in refusal(path)
+
+
 def test_what_is_no_video_that_is_read_is_not_called_damaged(tmp_path):
     path = tmp_path / "list.mp4"
     path.write_text("ffconcat version 1.0\nfile other.mp4\n")

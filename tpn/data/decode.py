@@ -53,11 +53,12 @@ class VideoFile:
         self._look: tuple[int, int, bool] | None = None  # width, height, and whether they are exchanged to be shown
         self._reformatter = VideoReformatter()
         self._kept: list[VideoFrame] = []
-        self._source = PacketSource(self.path)
+        with told(self.path):
+            self._source = PacketSource(self.path)
         self._announced = self._source.codec.width, self._source.codec.height
         try:
             self._numbering = self._source.index.numbering()
-            with self._told():
+            with told(self.path):
                 self._num_frames = len(self._numbering) if self._numbering else self._count_by_decoding()
             if not self._num_frames:
                 raise self._error(f"holds no frame that decodes, of at most {MAX_PIXELS:,} pixels; replace the file")
@@ -116,7 +117,9 @@ class VideoFile:
         wanted = [int(index) for index in indices]
         if not wanted or wanted[0] < 0 or wanted[-1] >= len(self) or wanted != sorted(set(wanted)):
             raise ValueError(f"expected rising frame numbers in 0..{len(self) - 1}, got {wanted}")
-        with self._told():
+        if self._source.is_closed:
+            raise self._error("is closed; open it again")
+        with told(self.path):
             yield from self._each(wanted)
 
     def pictures(self) -> Iterator[VideoFrame]:
@@ -124,13 +127,15 @@ class VideoFile:
 
         `turn` is then that of the frame given last. Raises DataError where one is missing or damaged.
         """
-        with self._told():
+        if self._source.is_closed:
+            raise self._error("is closed; open it again")
+        with told(self.path):
             yield from self._pictures()
 
     # --------------------------------------------------------------------------------------------------- decoding
 
     def _each(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """As `each`, but FFmpeg's errors are raised as they are."""
+        """As `each`, but errors of FFmpeg and PyAV are raised as they are."""
         missing, self._look = set(wanted), None
         try:
             if isinstance(self._numbering, Order):
@@ -148,7 +153,7 @@ class VideoFile:
             )
 
     def _pictures(self) -> Iterator[VideoFrame]:
-        """As `pictures`, but FFmpeg's errors are raised as they are."""
+        """As `pictures`, but errors of FFmpeg and PyAV are raised as they are."""
         count, keyframe_turn, self._look = 0, UPRIGHT, None
         for number, frame in self._decode_from_start():
             if number > count:
@@ -283,17 +288,20 @@ class VideoFile:
             f"is damaged or encrypted: frame {number} of {len(self)} decodes with errors; re-encode or replace the file"
         )
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Raise the errors of FFmpeg, and the use of a file that is closed, as DataError."""
-        if self._source.is_closed:
-            raise self._error("is closed; open it again")
-        try:
-            yield
-        except MemoryError:
-            raise
-        except FFmpegError as error:
-            raise self._error(f"cannot be read ({error.strerror}); re-encode or replace the file") from error
-
     def _error(self, problem: str) -> DataError:
         return DataError(f"{self.path} {problem}")
+
+
+@contextmanager
+def told(path: str) -> Iterator[None]:
+    """Raise what FFmpeg and PyAV cannot read, in whatever way they say so, as DataError.
+
+    PyAV's own errors are ValueError where FFmpeg gives a value, and IndexError where it gives a number, unknown to it.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (FFmpegError, ValueError, IndexError) as error:
+        reason = error.strerror if isinstance(error, FFmpegError) else error
+        raise DataError(f"{path} cannot be read ({reason}); re-encode or replace the file") from error

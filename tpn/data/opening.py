@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Discard, Disposition
+from av.packet import Packet
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from tpn.data.frames import MAX_PIXELS
@@ -52,10 +55,8 @@ def open_container(path: str) -> InputContainer:
     try:  # 'file:': a name like 'a:b.mp4' is not to be taken for an address
         container = "mjpeg" if is_bare_mjpeg(path) else None
         return av.open(f"file:{path}", format=container, options=OPENING, **LENIENT)
-    except PermissionError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); change its permissions") from None
     except (FFmpegError, OSError) as error:
-        raise DataError(f"{path} {refusal(error)}") from None
+        raise DataError(f"{path} {refusal(path, error)}") from None
 
 
 def is_bare_mjpeg(path: str) -> bool:
@@ -66,8 +67,10 @@ def is_bare_mjpeg(path: str) -> bool:
         return file.read(len(JPEG)) == JPEG
 
 
-def refusal(error: FFmpegError | OSError) -> str:
-    """Why FFmpeg did not open a file."""
+def refusal(path: str, error: FFmpegError | OSError) -> str:
+    """Why FFmpeg did not open a file. Of ASF whose header is damaged it says that this was not permitted."""
+    if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
+        return f"cannot be read ({error.strerror}); change its permissions"
     if error.errno == INVALID_ARGUMENT:
         return "is not a video that is read, but a picture, a playlist or in a rare container; convert it to MP4"
     return f"is damaged, cut off or not a video ({error.strerror}); replace the file, or leave it out"
@@ -84,6 +87,14 @@ def check_file(path: str) -> None:
         raise DataError(f"{path} is not a file but a {kind}; folders of frames need format 'rawframes'")
     if not Path(path).stat().st_size:
         raise DataError(f"{path} is empty (0 bytes); replace the file, or leave it out")
+
+
+def demuxed(container: InputContainer, *streams: Stream) -> Iterator[Packet]:
+    """The packets of these streams. PyAV 18.1 fails after the last where another stream has appeared midway."""
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        return
 
 
 def best_stream(path: str, container: InputContainer) -> VideoStream:

@@ -8,14 +8,13 @@ from functools import cached_property
 from itertools import chain, islice
 
 from av.bitstream import BitStreamFilterContext
-from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from tpn.data.nal_units import NalUnits
-from tpn.data.opening import open_video
+from tpn.data.opening import demuxed, open_video
 from tpn.data.packets import REORDERED, Doubt, PacketIndex, Span
 from tpn.data.pictures import LOOKS, WITH_HEADERS, Mpeg4
 from tpn.data.wholeness import check_whole, refuse_zeros
@@ -186,19 +185,6 @@ def index_for(codec: VideoCodecContext) -> PacketIndex:
         return PacketIndex(name, units.look, goes_on=units.goes_on)
     kind = WITH_HEADERS.get(name)
     return PacketIndex(name, kind(extradata).look if kind else LOOKS.get(name))
-
-
-def demuxed(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """The stream's packets from here on, past those of streams that appear midway, as sound does in joined files.
-
-    PyAV 18.1 raises an IndexError for such a packet, and goes on with the next one.
-    """
-    while True:
-        try:
-            yield from container.demux(stream)
-            return
-        except IndexError:
-            continue
 
 
 def unpacked(packets: Iterator[Packet], stream: VideoStream) -> Iterator[Packet]:

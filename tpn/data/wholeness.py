@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from tpn.data.containers import promised_size
-from tpn.data.opening import open_container
+from tpn.data.opening import demuxed, open_container
 from tpn.errors import DataError
 
 BLOCK = 4096  # bytes: what a file system or a download leaves out is a multiple of it
@@ -152,7 +152,7 @@ def explained(path: str, *, header_too: bool) -> tuple[np.ndarray, np.ndarray]:
 def positioned(container: InputContainer) -> Iterator[tuple[int, Packet]]:
     """The packets of all streams whose place in the file is known, as far as the file can be read."""
     try:
-        for packet in container.demux():
+        for packet in demuxed(container, *container.streams):
             if packet.size and packet.pos is not None and packet.pos >= 0:
                 yield packet.pos, packet
     except FFmpegError:
