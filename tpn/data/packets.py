@@ -130,9 +130,8 @@ class PacketIndex:
         """Take in the next packet. What changes the stream's parameters midway ends all knowledge of its pictures."""
         if self.look is not None:
             picture = self.look(packet)
-            for beside in packet.iter_sidedata():
-                if beside.data_type in CHANGES and self.pictures:
-                    picture = Picture.UNCLEAR
+            if self.pictures and changes_parameters(packet):
+                picture = Picture.UNCLEAR
             self.pictures.append(picture)
             if picture is Picture.UNCLEAR:
                 self.look = None
@@ -205,6 +204,14 @@ class PacketIndex:
             for discarded, picture in zip(self.discarded, self.pictures, strict=True)
         )
         return Groups([*bounds, len(self)], starts, list(accumulate(shows, initial=0)))
+
+
+def changes_parameters(packet: Packet) -> bool:
+    """Whether something beside a packet changes the stream's parameters; PyAV 18.1 fails at what it has no name for."""
+    try:
+        return any(beside.data_type in CHANGES for beside in packet.iter_sidedata())
+    except (IndexError, ValueError):
+        return False
 
 
 def passing_order(pictures: list[Picture]) -> list[int]:
