@@ -69,6 +69,12 @@ def test_the_five_steps_check_before_they_train(steps):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_five_steps_lead_to_the_accuracy_of_the_guide(tpn, section, steps, tmp_path, monkeypatch):
+    """At least 65 % at the best validation and 70 % in the test.
+
+    Of 40 videos each is 2.5 %, and the sampling error alone is 7 % (a standard deviation). Two machines and three seeds
+    gave 67.5 to 85 % at the best validation and 77.5 to 87.5 % in the test. The bounds are below these and above
+    guessing, of which 40 coins show 65 % in 4 of 100 throws, and 70 % in 1 of 120.
+    """
     monkeypatch.chdir(tmp_path)
     Path("configs").symlink_to(ROOT / "configs")
     [recipe] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
@@ -79,5 +85,5 @@ def test_the_five_steps_lead_to_the_accuracy_of_the_guide(tpn, section, steps, t
     assert [outcome.code for outcome in outcomes] == [0] * len(steps), outcomes
     logs = "".join(path.read_text() for path in Path("work_dirs/mine").glob("*.log.json"))
     rows = [json.loads(line) for line in logs.splitlines()]
-    assert max(row["top1_acc"] for row in rows if row.get("mode") == "val") >= 0.75
-    assert float(re.findall(r"^top1_acc: (.*)$", outcomes[-1].out, re.MULTILINE)[0]) >= 0.75
+    assert max(row["top1_acc"] for row in rows if row.get("mode") == "val") >= 0.65
+    assert float(re.findall(r"^top1_acc: (.*)$", outcomes[-1].out, re.MULTILINE)[0]) >= 0.7
