@@ -3,7 +3,7 @@
 #
 # Seen on 27 November 2026 with opencv-python-headless 5.0.0.93: its FFmpeg cannot convert by this matrix (nor by YCgCo,
 # ICtCp or those derived from the primaries), so VideoCapture.read() returns True and a picture that nothing was written
-# to: whatever lay in that memory, the same each time. isOpened() and the number of frames are as they should be; the
+# to, the same each time. isOpened() and the number of frames are as they should be; the
 # only sign is a line of FFmpeg on stderr. PyAV 18.1.0, of the same FFmpeg, raises OSError 95; decord 0.6.0, of an older
 # one, reads the pictures as those of an equal file that names the usual BT.2020. Exits 0 while that is so.
 set -euo pipefail
