@@ -176,7 +176,7 @@ def test_a_list_of_bad_videos_only_is_an_error(tpn, dataset):
     Path("list.txt").write_text("none.mp4 0\n")
     outcome = pack(tpn, "--skip-bad")
     assert outcome.code == 2
-    assert "not one of its 1 videos can be packed" in outcome.err
+    assert "of its 1 video none can be packed" in outcome.err
 
 
 # ---------------------------------------------------------------------------------------------- the folder written to

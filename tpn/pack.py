@@ -125,7 +125,7 @@ def run_pack(
         print_line(f"{len(problems)} of {len(unique)} videos are left out, {bad_file} says why", console)
     kept = [(r, target) for r, target in zip(records, targets, strict=True) if target not in problems]
     if not kept:
-        raise DataError(f"{list_file}: not one of its {len(unique)} videos can be packed, {bad_file} says why")
+        raise DataError(f"{list_file}: of its {counted(len(unique), 'video')} none can be packed, {bad_file} says why")
     new_list = write_list(out / list_file.name, kept, out)
     print_line(f"{new_list}: {counted(len(kept), 'line')}; as data_prefix give {out}", console)
     report(unique, [target for target in unique if target not in problems], source, console)

@@ -206,7 +206,7 @@ def test_class_folders_are_labels_in_the_order_of_the_names():
     paths = ["run/1.mp4", "a b/2.mp4"]
     assert class_names_of(paths) == ["a b", "run"]
     assert label_by_folder(paths, ["run", "jump", "a b"]) == [Annotation("run/1.mp4", 0), Annotation("a b/2.mp4", 2)]
-    assert "the folder run is none of the 1 classes" in message(label_by_folder, paths, ["a b"])
+    assert "the folder run is not among the 1 class" in message(label_by_folder, paths, ["a b"])
 
 
 def test_class_names_of_earlier_lists_which_had_no_spaces_still_fit():

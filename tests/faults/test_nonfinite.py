@@ -50,7 +50,7 @@ def test_steps_whose_loss_is_not_finite_can_be_left_out(blinding, tpn, recipe, t
     assert first.code == 0, first.err
     (told,) = [line for line in first.out.splitlines() if "Not finite" in line]
     assert str(tmp_path / "white.mp4") in told
-    assert "Left out, because their loss was not finite: 1 steps" in first.out
+    assert "Left out, because their loss was not finite: 1 step\n" in first.out
     checkpoint = torch.load(tmp_path / "run/epoch_1.pth", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in checkpoint["state_dict"].values())  # running statistics, too
     assert checkpoint["meta"]["skipped"] == 1

@@ -109,7 +109,7 @@ def test_when_one_of_two_machines_is_lost_the_other_goes_on_with_every_video_onc
     for pid in (second.process.pid, *second.workers_of(second.process.pid)):  # the machine and all that is on it
         os.kill(pid, signal.SIGKILL)
     first.done(timeout=150)
-    assert "Distributed training: False (1 processes" in first.text
+    assert "Distributed training: False (1 process " in first.text
     assert trained_on(tmp_path / "seen") == {epoch: [*range(60)] for epoch in range(3)}
 
 

@@ -101,7 +101,7 @@ def test_own_videos_keep_their_labels_from_list_to_list(tool, tmp_path, monkeypa
     assert Path("data/folders/folders_val_list_videos.txt").read_text() == "swim/4.mp4 2\n"
     outcome = tool(SCRIPT, "folders", "odd", "--format", "videos")
     assert outcome.code == 2
-    assert "the folder fly is none of the 3 classes of data/folders/labels.txt" in outcome.err
+    assert "the folder fly is not among the 3 classes of data/folders/labels.txt" in outcome.err
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from tpn.data.annotations import Format, Record, list_problems
 from tpn.data.on_disk import FrameSpan, Level, frame_span
 from tpn.errors import DataError
+from tpn.words import counted
 
 DatasetName = Literal["kinetics400", "kinetics600", "kinetics700", "sthv1", "sthv2", "folders"]
 Subset = Literal["train", "val", "test"]
@@ -255,10 +256,11 @@ def label_by_folder(paths: Iterable[str], class_names: Sequence[str]) -> list[An
     folders = {path: path.split("/")[0] for path in paths}
     class_ids = {folder: class_id(folder, class_names) for folder in sorted(set(folders.values()))}
     if strangers := [folder for folder, label in class_ids.items() if label is None]:
-        raise DataError(f"the folder {strangers[0]} is none of the {len(class_names)} classes")
+        raise DataError(f"the folder {strangers[0]} is not among the {counted(len(class_names), 'class')}")
     if twins := [folder for folder in class_ids if folder not in class_names and class_folder(folder) in class_ids]:
         raise DataError(
-            f"the folder {twins[0]} is not {class_folder(twins[0])}, and none of the {len(class_names)} classes"
+            f"the folder {twins[0]} is not {class_folder(twins[0])}, and not among the "
+            f"{counted(len(class_names), 'class')}"
         )
     return [Annotation(path, label) for path, folder in folders.items() if (label := class_ids[folder]) is not None]
 

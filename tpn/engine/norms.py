@@ -6,6 +6,7 @@ from tpn.config import Config
 from tpn.data.loader import TrainLoader
 from tpn.errors import UserError
 from tpn.models.recognizer import build_recognizer
+from tpn.words import counted
 
 
 def check_norms(config: Config, loader: TrainLoader, position: int) -> None:
@@ -23,9 +24,9 @@ def check_norms(config: Config, loader: TrainLoader, position: int) -> None:
     raise UserError(
         f"data.crop_size={data.crop_size}: a step on one video of that size leaves a batch norm one value per channel, "
         f"which has no variance, and with {loader.num_records} training videos, data.videos_per_gpu="
-        f"{data.videos_per_gpu}, optimizer.accumulation_steps={parts} and {loader.world_size} processes such a step "
-        "comes; set a larger data.crop_size, a data.videos_per_gpu of 2 or more that leaves no single video over, or "
-        "leave a video out of the list"
+        f"{data.videos_per_gpu}, optimizer.accumulation_steps={parts} and {counted(loader.world_size, 'process')} "
+        "such a step comes; set a larger data.crop_size, a data.videos_per_gpu of 2 or more that leaves no single "
+        "video over, or leave a video out of the list"
     )
 
 
