@@ -254,7 +254,10 @@ def test_ctrl_c_gives_up_running_videos_and_tells_how_to_go_on(tpn, dataset, env
     dataset({f"{number:02}.mp4": 60 if number < 2 else 4_000 for number in range(4)}, size=96)
     command = ["data", "pack", "list.txt", "--data-prefix", "videos", "--out", "packed", "--workers", "1"]
     start = [sys.executable, "-c", "from tpn.cli import main; main()", *command]
-    process = subprocess.Popen(start, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        start, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # which a background job ignores
+    )  # fmt: skip
     while not list(Path("packed").glob("*.mp4")):
         assert process.poll() is None
         time.sleep(0.005)
