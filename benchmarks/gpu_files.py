@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gpu_inference import NARROW, SMALL
+from on_device import NARROW, SMALL
 from peers import SLOWONLY
 from videos import write_videos
 
@@ -49,7 +49,9 @@ def main() -> None:
     cpus = len(os.sched_getaffinity(0))
     with TemporaryDirectory() as folder:
         recipe = written(Path(folder), options, workers=cpus)
-        flags = ["--device", options.device]
+        changes = {**SMALL, **NARROW} if options.quick else {}
+        flags = ["--device", options.device, *(["--cfg-options"] if changes else [])]
+        flags += [f"{key}={value}" for key, value in changes.items()]
         out.add("training", training(recipe, Path(folder) / "run", flags, seconds=options.seconds))
         out.add("test", test(recipe, Path(folder), flags, videos=min(32, options.videos)))
         out.add("loader, clips/s by workers", {
@@ -92,20 +94,12 @@ def written(folder: Path, options: argparse.Namespace, *, workers: int) -> Path:
         "dtype = 'bfloat16'\n"
         "model = dict(backbone=dict(pretrained=None))\n"
     )
-    if options.quick:
-        small = "".join(f"{key}={value!r}\n" for key, value in {**SMALL, **NARROW}.items())
-        (folder / "small.txt").write_text(small)
     return path
-
-
-def overrides(recipe: Path) -> list[str]:
-    small = recipe.with_name("small.txt")
-    return ["--cfg-options", *small.read_text().split()] if small.exists() else []
 
 
 def training(recipe: Path, work_dir: Path, flags: list[str], *, seconds: float) -> dict[str, Any]:
     """`tpn train` for so long from its first step on, stopped as a user stops it."""
-    command = [*TPN, "train", recipe, "--work-dir", work_dir, "--seed", 0, *flags, *overrides(recipe)]
+    command = [*TPN, "train", recipe, "--work-dir", work_dir, "--seed", 0, *flags]
     process = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     sampler = subprocess.Popen(
         ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "500"],
@@ -143,7 +137,7 @@ def training(recipe: Path, work_dir: Path, flags: list[str], *, seconds: float) 
 def test(recipe: Path, folder: Path, flags: list[str], *, videos: int) -> dict[str, Any]:
     """`tpn test` as a whole process, start and end included."""
     checkpoint = folder / "run" / "latest.pth"
-    command = [*TPN, "test", recipe, checkpoint, "--out", folder / "scores.json", *flags, *overrides(recipe)]
+    command = [*TPN, "test", recipe, checkpoint, "--out", folder / "scores.json", *flags]
     started = time.monotonic()
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     if done.returncode:
@@ -169,7 +163,7 @@ def loader_rate(recipe: Path, workers: int, *, quick: bool) -> float:
 
 def profile(recipe: Path, flags: list[str], picture: Path, *, steps: int) -> dict[str, str]:
     """What `tpn profile` says of a step of training, phase by phase, in ms; its picture is drawn."""
-    command = [*TPN, "profile", recipe, "--steps", steps, "--out", picture, *flags, *overrides(recipe)]
+    command = [*TPN, "profile", recipe, "--steps", steps, "--out", picture, *flags]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from on_device import TYPES, Tables, Work, precisions
+from on_device import CLIPS, NARROW, SMALL, TYPES, Tables, Work, baselines, in_precision, precisions
 from peers import PUBLISHED
 from reference_layout import reference_layout
 
@@ -26,10 +26,6 @@ from tpn.data.augment import normalize
 from tpn.engine.distributed import choose_device
 from tpn.engine.evaluate import build_scorer
 from tpn.models.recognizer import Recognizer, build_recognizer
-
-CLIPS = "data.test.num_clips"
-SMALL = {"data.short_side": 64, "data.crop_size": 64, "data.test.crop_size": 64, CLIPS: 1, "data.test.num_crops": 1}
-NARROW = {"model.backbone.depth": 14, "model.backbone.base_channels": 16}
 
 
 def main() -> None:
@@ -58,7 +54,7 @@ def main() -> None:
             contenders = compiled if options.compiled else forms
             tables.compare(
                 f"{title}{', compiled' if options.compiled else ''}",
-                {**baselines(model, config, views), **contenders(model, config, views)},
+                {**references(model, config, views), **contenders(model, config, views)},
                 rounds=rounds,
                 flops=flops_per_view(config) * views.shape[0] * views.shape[1],
                 unit="videos/s",
@@ -66,13 +62,10 @@ def main() -> None:
             )
 
 
-def baselines(model: Recognizer, config: Config, views: torch.Tensor) -> dict[str, Callable[[], Work]]:
-    """The reference's layout in float32, and by automatic mixed precision as it is trained and tested on GPUs."""
-    half = "float16" if views.device.type == "cuda" else "bfloat16"
-    names = ["float32", *(["tf32"] if views.device.type == "cuda" else []), half]
+def references(model: Recognizer, config: Config, views: torch.Tensor) -> dict[str, Callable[[], Work]]:
     return {
-        f"Conv3d, {'AMP, ' if name == half else ''}{name}": partial(baseline, model, config, views, TYPES[name])
-        for name in names
+        name: partial(baseline, model, config, views, TYPES[precision])
+        for name, precision in baselines(views.device).items()
     }
 
 
@@ -117,8 +110,7 @@ def plain(model: Recognizer, config: Config, views: torch.Tensor, precision: str
 def for_inference(
     model: Recognizer, config: Config, views: torch.Tensor, precision: str, *, compile: bool = False
 ) -> Work:
-    dtype = str(TYPES[precision]).removeprefix("torch.")
-    scorer = build_scorer(model, config.model_copy(update={"dtype": dtype}), views.device, compile=compile)
+    scorer = build_scorer(model, in_precision(config, precision), views.device, compile=compile)
     return lambda: scorer(views)
 
 

@@ -13,8 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from gpu_inference import NARROW, SMALL
-from on_device import TYPES, Tables, Work, precisions
+from on_device import NARROW, SMALL, Tables, Work, baselines, in_precision, precisions
 from peers import SLOWONLY
 from reference_layout import reference_layout
 from train_worker import trainer
@@ -56,24 +55,21 @@ def main() -> None:
         clips = clips.contiguous(memory_format=torch.channels_last_3d)
         with torch.device("meta"):
             flops = 3 * 2 * count_flops(build_recognizer(config.model), tuple(clips.shape))
-        builds = {**baselines(config, clips), **ours(config, clips)}
+        builds = {**references(config, clips), **ours(config, clips)}
         if batch == max(batches):
             builds |= savers(config, clips)
         tables.compare(title, builds, rounds=rounds, flops=flops, unit="clips/s", amount=batch)
 
 
-def baselines(config: Config, clips: torch.Tensor) -> dict[str, Callable[[], Work]]:
-    """The reference's layout in float32, and by automatic mixed precision."""
-    half = "float16" if clips.device.type == "cuda" else "bfloat16"
-    names = ["float32", *(["tf32"] if clips.device.type == "cuda" else []), half]
+def references(config: Config, clips: torch.Tensor) -> dict[str, Callable[[], Work]]:
     return {
-        f"Conv3d, {'AMP, ' if name == half else ''}{name}": partial(baseline, config, clips.contiguous(), name)
-        for name in names
+        name: partial(baseline, config, clips.contiguous(), precision)
+        for name, precision in baselines(clips.device).items()
     }
 
 
 def baseline(config: Config, clips: torch.Tensor, precision: str) -> Work:
-    step = trainer(in_type(config, precision), clips)
+    step = trainer(in_precision(config, precision), clips)
 
     def work() -> None:
         with reference_layout():
@@ -83,22 +79,18 @@ def baseline(config: Config, clips: torch.Tensor, precision: str) -> Work:
 
 
 def ours(config: Config, clips: torch.Tensor) -> dict[str, Callable[[], Work]]:
-    return {f"tpn, {name}": partial(trainer, in_type(config, name), clips) for name in precisions(clips.device)}
+    return {f"tpn, {name}": partial(trainer, in_precision(config, name), clips) for name in precisions(clips.device)}
 
 
 def savers(config: Config, clips: torch.Tensor) -> dict[str, Callable[[], Work]]:
     """What saves memory, in bfloat16."""
-    config = in_type(config, "bfloat16")
+    config = in_precision(config, "bfloat16")
     backbone = config.model.backbone.model_copy(update={"with_cp": True})
     again = config.model_copy(update={"model": config.model.model_copy(update={"backbone": backbone})})
     return {
         "tpn, accumulation, bfloat16": partial(trainer, config, clips, parts=PARTS),
         "tpn, with_cp, bfloat16": partial(trainer, again, clips),
     }
-
-
-def in_type(config: Config, precision: str) -> Config:
-    return config.model_copy(update={"dtype": str(TYPES[precision]).removeprefix("torch.")})
 
 
 if __name__ == "__main__":

@@ -12,11 +12,19 @@ from typing import Any
 import torch
 from timing import Run, interleave_with_peaks, machine, precision_of, report, share_of_peak, timed
 
+from tpn.config import Config
+from tpn.engine.evaluate import DTYPES
 from tpn.engine.out_of_memory import is_out_of_memory
+from tpn.memory import peak_resident
 from tpn.peak import Peak
 
 Work = Callable[[], object]
-TYPES = {"tf32": torch.float32, **{name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}}
+TYPES = {"tf32": torch.float32, **DTYPES}
+
+# The smallest of everything, for --quick.
+CLIPS = "data.test.num_clips"
+SMALL = {"data.short_side": 64, "data.crop_size": 64, "data.test.crop_size": 64, CLIPS: 1, "data.test.num_crops": 1}
+NARROW = {"model.backbone.depth": 14, "model.backbone.base_channels": 16}
 
 
 @contextmanager
@@ -36,6 +44,17 @@ def products_in(precision: str) -> Iterator[None]:
 def precisions(device: torch.device) -> list[str]:
     """Those worth measuring there."""
     return ["float32", "tf32", "bfloat16", "float16"] if device.type == "cuda" else ["float32", "bfloat16"]
+
+
+def baselines(device: torch.device) -> dict[str, str]:
+    """The reference's precisions by the contender's name: float32, and automatic mixed precision."""
+    exact, half = (["float32", "tf32"], "float16") if device.type == "cuda" else (["float32"], "bfloat16")
+    return {f"Conv3d, {name}": name for name in exact} | {f"Conv3d, AMP, {half}": half}
+
+
+def in_precision(config: Config, precision: str) -> Config:
+    """The settings of a run in it; TF32 is float32 to them."""
+    return config.model_copy(update={"dtype": "float32" if precision == "tf32" else precision})
 
 
 @dataclass
@@ -162,6 +181,4 @@ def finished(work: Work, device: torch.device) -> Work:
 
 def used_memory(device: torch.device, before: int) -> int:
     """MiB at most since the peak was reset, without what was held before; of the whole process on a CPU."""
-    from tpn.memory import peak_resident
-
     return (torch.cuda.max_memory_allocated(device) - before) >> 20 if device.type == "cuda" else peak_resident()

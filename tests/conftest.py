@@ -102,13 +102,21 @@ def build():
 
 
 @pytest.fixture(scope="session")
-def reference_layout():
-    """A context in which networks compute in the reference's own layout: benchmarks/reference_layout.py."""
-    path = ROOT / "benchmarks/reference_layout.py"
-    spec = importlib.util.spec_from_file_location("reference_layout", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.reference_layout
+def benchmark():
+    """benchmark("timing"): one of the scripts in benchmarks/ as a module; they import each other by their names."""
+
+    def load(name: str):
+        if (folder := str(ROOT / "benchmarks")) not in sys.path:
+            sys.path.append(folder)
+        return importlib.import_module(name)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def reference_layout(benchmark):
+    """A context in which networks compute in the reference's own layout."""
+    return benchmark("reference_layout").reference_layout
 
 
 # ------------------------------------------------------------------------------------------------- running the commands

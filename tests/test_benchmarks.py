@@ -1,6 +1,5 @@
 """Every benchmark runs, in small: a table and rows of JSON come out. What they measure is asserted nowhere."""
 
-import importlib.util
 import json
 import platform
 import subprocess
@@ -23,16 +22,6 @@ def rows(environment, out: Path, *arguments: str) -> list[dict]:
     done = subprocess.run(command, cwd=ROOT / "benchmarks", env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text(encoding="utf-8"))["rows"]
-
-
-def benchmark(name: str, monkeypatch: pytest.MonkeyPatch):
-    """One of the scripts as a module."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", ROOT / f"benchmarks/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow
@@ -101,8 +90,8 @@ def test_all_that_a_gpu_has_to_show_is_rehearsed_on_a_cpu(environment, tmp_path)
     assert "scores match the reference" not in unseen  # that has been rehearsed
 
 
-def test_a_stage_that_fails_or_is_late_stops_no_other(tmp_path, monkeypatch):
-    check = benchmark("gpu_check", monkeypatch)
+def test_a_stage_that_fails_or_is_late_stops_no_other(tmp_path, benchmark):
+    check = benchmark("gpu_check")
     commands = {
         "fails": "raise SystemExit(3)",
         "late": "import time; print('begun', flush=True); time.sleep(60)",
@@ -152,9 +141,9 @@ class FixedRate:
 
 
 @pytest.mark.parametrize("products", [5.0, 50.0], ids=["slower than a contender", "faster"])
-def test_no_contender_exceeds_the_peak_of_its_run(products, monkeypatch):
+def test_no_contender_exceeds_the_peak_of_its_run(products, benchmark):
     """The peak is the most that anything reached in its precision, large products among the contenders."""
-    timing = benchmark("timing", monkeypatch)
+    timing = benchmark("timing")
     times = {"plain, float32": [9, 2, 4], "optimized, float32": [9, 1, 2], "ours, int8": [1, 2, 3]}
     runs = {name: iter(values).__next__ for name, values in times.items()}
     peaks = {"float32": FixedRate(products)}

@@ -101,8 +101,8 @@ def test_frames_with_another_suffix_are_named_with_the_setting(tmp_path):
     for number in range(1, 9):
         (tmp_path / f"img_{number:05}.png").touch()
     assert said(check_frames, tmp_path, num_frames=8, start_index=1, **NAMES) == (
-        f"{tmp_path}: there is no frame img_00001.jpg in this folder, its first file is img_00001.png; "
-        "set data.filename_tmpl='img_{:05}.png'"
+        f"{tmp_path} lacks img_00001.jpg, img_00002.jpg, img_00003.jpg, img_00004.jpg, img_00005.jpg, … (8 of 8 "
+        "frames); its first file is img_00001.png: set data.filename_tmpl='img_{:05}.png'"
     )
     assert said(check, [Record(str(tmp_path), 0, 8)]) == (
         f"list.txt: {tmp_path} lacks img_00001.jpg; its first file is img_00001.png: "

@@ -53,7 +53,7 @@ def test_a_test_that_does_not_fit_names_its_views(limited, recipe, trained):
     flags = ["--eval", "top_k_accuracy", "--cfg-options", *LARGE_VIEWS]
     done = limited("test", recipe, trained / "latest.pth", *flags)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "is not enough for 1 views of 8 x 2240 x 2240: end what else uses it" in done.stderr
+    assert "is not enough for 1 view of 8 x 2240 x 2240: end what else uses it" in done.stderr
 
 
 def test_other_errors_stay_what_they_are():

@@ -5,39 +5,34 @@ import copy
 import pytest
 import torch
 
+from tests.reference import TEST_CASES, as_clips, relative, video_scores
+from tpn.config import load_config
 from tpn.models.optimize import compile_network, optimize
 from tpn.models.recognizer import build_recognizer
 
-CASES = ["slowonly_224_1view", "slowonly_256_3views_prob", "tsm_256_2x3views_prob"]
 BOUNDS = {"float32": 1e-5, "tf32": 5e-3, "float16": 5e-3, "bfloat16": 4e-2}
 """Relative error of the scores: TF32 and float16 keep 11 bits of a factor, bfloat16 8."""
 ON_CPU = ("float32", "bfloat16")
 
 
-def as_clips(x: torch.Tensor) -> torch.Tensor:
-    """The reference's input layout -> (N, 3, T, H, W)."""
-    return x.flatten(0, 1) if x.dim() == 6 else x.reshape(-1, 8, *x.shape[2:]).transpose(1, 2)
-
-
-def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    return ((ours - theirs).norm() / theirs.norm()).item()
-
-
 @pytest.mark.parametrize("form", ["plain", "for inference"])
-@pytest.mark.parametrize("name", CASES)
-def test_scores_match_the_reference_in_every_precision(name, form, device, parity, seeded, filled, precision):
+@pytest.mark.parametrize("name", TEST_CASES)
+def test_scores_match_the_reference_in_every_precision(name, form, device, parity, seeded, filled, on_device):
     [spec] = [spec for spec in parity("model.json") if spec["name"] == name]
     expected = torch.from_numpy(parity("model.npz")[name])
     model = copy.deepcopy(filled(spec["config"], spec["salt"])).to(device)
     clips = as_clips(seeded.clip(spec["input"], spec["seed"])).to(device)
     errors = {}
     for kind in BOUNDS if device.type == "cuda" else ON_CPU:
-        dtype = precision.types[kind]
+        dtype = on_device.TYPES[kind]
         network = model if form == "plain" else optimize(model, dtype=dtype)
-        with torch.inference_mode(), precision(kind), torch.autocast(device.type, dtype, enabled=dtype.itemsize < 4):
+        with (
+            torch.inference_mode(),
+            on_device.products_in(kind),
+            torch.autocast(device.type, dtype, enabled=dtype.itemsize < 4),
+        ):
             logits = network(clips).float().cpu()
-        views = logits.reshape(spec["input"][0], -1, logits.shape[1])
-        scores = views.softmax(2).mean(1) if spec["average_clips"] == "prob" else views.mean(1)
+        scores = video_scores(logits, spec)
         errors[kind] = relative(scores, expected)
         assert scores.argmax(1).tolist() == expected.argmax(1).tolist()
     assert all(error <= BOUNDS[kind] for kind, error in errors.items()), errors
@@ -68,8 +63,6 @@ def test_the_inference_form_and_its_graph_compute_the_same(name, device, filled)
 @pytest.mark.gpu
 @torch.inference_mode()
 def test_compiled_code_computes_the_same(recipe):
-    from tpn.config import load_config
-
     model = build_recognizer(load_config(recipe).model).cuda().eval()
     compiled, clips = optimize(model), torch.randn(2, 3, 8, 64, 64, device="cuda")
     compile_network(compiled, torch.device("cuda"))

@@ -1,41 +1,30 @@
 """A training on this device: the reference's losses, the CPU's gradients, the same bits again, float16's overflows."""
 
 import os
+import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from jobs import Job, digest_of
 
+from tests.reference import TRAIN_CASES, relative, train_once
 from tpn.engine.distributed import World, data_parallel, gathered, maxima
 from tpn.engine.optim import build_optimizer, recognition_losses
 from tpn.engine.setup import make_deterministic
 
-CASES = ["slowonly_train", "tsm_train"]
 SEED = ("--seed", 0, "--deterministic")
 
 
 def step(spec, build, seeded, device):
-    """Losses and gradients, on the CPU, of the optimisation step of a case of the reference, dropout left out."""
-    model, config = build(spec["config"])
-    seeded.fill(model, spec["salt"])
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    model = model.to(device).train()
-    x = seeded.clip(spec["input"], spec["seed"])
-    clips = x.flatten(0, 1) if x.dim() == 6 else x.reshape(-1, 8, *x.shape[2:]).transpose(1, 2)
-    logits, aux_logits = model(clips.to(device))
-    labels = torch.tensor(spec["labels"], device=device)
-    losses = recognition_losses(logits, aux_logits, labels, aux_weight=config.model.neck.aux_loss_weight)
-    losses["loss"].backward()
+    """Losses, and gradients on the CPU, of the optimisation step of a case of the reference."""
+    losses, model = train_once(spec, build, seeded, device=device)
     gradients = {name: parameter.grad.cpu() for name, parameter in model.named_parameters()}
     return {name: loss.item() for name, loss in losses.items()}, gradients
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", TRAIN_CASES)
 def test_a_step_has_the_losses_of_the_reference_and_the_gradients_of_the_cpu(name, device, parity, build, seeded):
     """A gradient of float32 is within some 3e-3 of float64's, wherever it is computed (tests/models/test_parity.py)."""
     [spec] = [spec for spec in parity("model.json") if spec["name"] == name]
@@ -44,12 +33,12 @@ def test_a_step_has_the_losses_of_the_reference_and_the_gradients_of_the_cpu(nam
     total = torch.stack([gradient.double().norm() for gradient in gradients.values()]).norm().item()
     assert total == pytest.approx(torch.tensor(list(spec["grad_norm"].values())).norm().item(), rel=1e-3)
     _, expected = step(spec, build, seeded, torch.device("cpu"))
-    errors = sorted(((gradients[key] - expected[key]).norm() / expected[key].norm()).item() for key in expected)
+    errors = sorted(relative(gradients[key], expected[key]) for key in expected)
     assert errors[len(errors) // 2] <= 5e-3
     assert errors[-1] <= 5e-2
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", TRAIN_CASES)
 def test_a_deterministic_step_of_a_published_network_has_the_same_bits_again(name, device, parity, build, seeded):
     [spec] = [spec for spec in parity("model.json") if spec["name"] == name]
     make_deterministic(True, device)
@@ -138,15 +127,13 @@ main(sys.argv[1:])
 
 @pytest.mark.gpu
 def test_a_training_that_does_not_fit_names_its_batch_and_leaves_the_checkpoint(tpn, recipe, environment, tmp_path):
-    from subprocess import run
-
     flags = [recipe, "--work-dir", tmp_path, "--seed", 0, "--device", "cuda"]
     assert tpn("train", *flags, "--cfg-options", "total_epochs=1").code == 0
-    before = Path(tmp_path / "epoch_1.pth").read_bytes()
+    before = (tmp_path / "epoch_1.pth").read_bytes()
     large = ["data.crop_size=1024", "data.short_side=1024", "data.videos_per_gpu=13"]
     command = [sys.executable, "-c", LIMITED, "train", *flags, "--auto-resume", "--cfg-options", *large]
-    done = run([*map(str, command)], env=environment, capture_output=True, text=True)
+    done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "is not enough for a step of 13 clips of 8 x 1024 x 1024 in float32: lower data.videos_per" in done.stderr
     assert "Traceback" not in done.stderr
-    assert Path(tmp_path / "epoch_1.pth").read_bytes() == before
+    assert (tmp_path / "epoch_1.pth").read_bytes() == before

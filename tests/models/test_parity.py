@@ -2,28 +2,14 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
+from tests.reference import TEST_CASES, TRAIN_CASES, as_clips, relative, train_once, video_scores, without_dropout
 from tpn.engine.optim import build_optimizer, recognition_losses
 
 PUBLISHED = ["tpn_slowonly_r50_8x8x1_150e_kinetics_rgb", "tpn_tsm_r50_1x1x8_150e_sthv1_rgb"]
-TEST_CASES = ["slowonly_224_1view", "slowonly_256_3views_prob", "tsm_256_2x3views_prob"]
 FEATURE_CASES = ["slowonly_small_features", "tsm_small_features"]
-TRAIN_CASES = ["slowonly_train", "tsm_train"]
-
-
-def as_clips(x: torch.Tensor) -> torch.Tensor:
-    """The reference's input layout -> (N, 3, T, H, W): TSM's frames come as (B, clips*crops*8, 3, H, W)."""
-    if x.dim() == 6:
-        return x.flatten(0, 1)
-    return x.reshape(-1, 8, *x.shape[2:]).transpose(1, 2)
-
-
-def relative(ours: torch.Tensor, theirs) -> float:
-    theirs = torch.as_tensor(theirs)
-    return ((ours - theirs).norm() / theirs.norm()).item()
 
 
 @pytest.fixture
@@ -47,8 +33,7 @@ def test_scores_match_the_reference(name, case, build, seeded, parity):
     x = seeded.clip(spec["input"], spec["seed"])
     with torch.inference_mode():
         logits = model.eval()(as_clips(x))
-    views = logits.reshape(spec["input"][0], -1, logits.shape[1])
-    scores = views.softmax(2).mean(1) if spec["average_clips"] == "prob" else views.mean(1)
+    scores = video_scores(logits, spec)
     assert relative(scores, parity("model.npz")[name]) <= 1e-5
     assert scores.argmax(1).tolist() == parity("model.npz")[name].argmax(1).tolist()
 
@@ -65,26 +50,6 @@ def test_features_match_the_reference(name, case, build, seeded, parity):
     assert relative(features[1].mean((2, 3, 4)), expected[f"{name}/backbone1_mean"]) <= 1e-5
     assert relative(fused.mean((2, 3, 4)), expected[f"{name}/neck_mean"]) <= 1e-5
     assert list(fused.shape) == expected[f"{name}/neck_shape"].tolist()
-
-
-def without_dropout(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return model
-
-
-def train_once(spec, build, seeded, dtype=torch.float32):
-    """Losses and gradients of one step of a train case: (losses, model)."""
-    model, config = build(spec["config"])
-    seeded.fill(model, spec["salt"])
-    without_dropout(model).to(dtype).train()
-    logits, aux_logits = model(as_clips(seeded.clip(spec["input"], spec["seed"])).to(dtype))
-    labels, weight = torch.tensor(spec["labels"]), config.model.neck.aux_loss_weight
-    losses = {"loss_aux": weight * F.cross_entropy(aux_logits, labels), "loss_cls": F.cross_entropy(logits, labels)}
-    losses["loss"] = losses["loss_aux"] + losses["loss_cls"]
-    losses["loss"].backward()
-    return losses, model
 
 
 def gradient_norms(model: nn.Module) -> dict[str, float]:

@@ -55,11 +55,9 @@ def check_frames(folder: str | Path, *, num_frames: int, filename_tmpl: str, sta
     num_missing = num_frames - sum(number in expected for number in numbers)
     if not num_missing:
         return
-    if not numbers and (name := first_file(folder)):
-        raise DataError(f"{no_frame(folder, filename_tmpl, start_index)}; {naming_fix(name) or 'extract the frames'}")
     names = [filename_tmpl.format(number) for number in islice((n for n in expected if n not in present), SHOWN_NAMES)]
     more = f", … ({num_missing} of {num_frames} frames)" if num_missing > SHOWN_NAMES else ""
-    fix = start_fix(numbers, num_frames, filename_tmpl, start_index) or "extract the frames again"
+    fix = numbering_fix(folder, numbers, num_frames, filename_tmpl, start_index) or "extract the frames again"
     raise DataError(f"{folder} lacks {', '.join(names)}{more}; {fix}")
 
 
@@ -93,12 +91,18 @@ def template_of(name: str) -> tuple[str, int]:
     return f"{before}{f'{{:0{len(digits)}}}' if len(digits) > 1 else '{}'}{after}{suffix}", int(digits)
 
 
-def start_fix(numbers: Sequence[int], num_frames: int, filename_tmpl: str, start_index: int) -> str:
-    """What to do if a folder has as many frames as it should, from another number on; '' if that is not it."""
-    others = [number for number in numbers[:1] if number != start_index]
-    if not others or not set(range(others[0], others[0] + num_frames)) <= set(numbers):
+def numbering_fix(
+    folder: str | Path, numbers: Sequence[int], num_frames: int, filename_tmpl: str, start_index: int
+) -> str:
+    """What to set for a folder whose images are named otherwise, or begin with another number; '' if that is not it."""
+    if not numbers:
+        name = first_file(folder)
+        naming = naming_fix(name)
+        return naming and f"its first file is {name}: {naming}"
+    first = numbers[0]
+    if first == start_index or not set(range(first, first + num_frames)) <= set(numbers):
         return ""
-    return f"its frames begin with {filename_tmpl.format(others[0])}: set data.start_index={others[0]}"
+    return f"its frames begin with {filename_tmpl.format(first)}: set data.start_index={first}"
 
 
 def check_first_frames(
@@ -132,9 +136,7 @@ def wrong_start(record: Record, filename_tmpl: str, start_index: int) -> str:
         numbers = frame_numbers(record.path, filename_tmpl)
     except DataError:  # a bad video, when its turn comes
         return ""
-    fix = start_fix(numbers, num_frames, filename_tmpl, start_index)
-    if not numbers and (name := first_file(record.path)) and (naming := naming_fix(name)):
-        fix = f"its first file is {name}: {naming}"
+    fix = numbering_fix(record.path, numbers, num_frames, filename_tmpl, start_index)
     return fix and f"{record.path} lacks {missing[0]}; {fix}"
 
 

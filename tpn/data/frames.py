@@ -10,7 +10,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from tpn.data.frame_folders import first_file, frame_numbers, naming_fix, start_fix
+from tpn.data.frame_folders import frame_numbers, numbering_fix
 from tpn.data.paths import kind_of, out_of_reach
 from tpn.errors import DataError
 
@@ -121,9 +121,7 @@ class FrameFolder:
             numbers = frame_numbers(self.path, self.filename_tmpl)
         except DataError as error:
             return error
-        fix = start_fix(numbers, self.num_frames, self.filename_tmpl, self.start_index)
-        if not numbers and (name := first_file(self.path)) and (naming := naming_fix(name)):
-            fix = f"its first file is {name}: {naming}"
+        fix = numbering_fix(self.path, numbers, self.num_frames, self.filename_tmpl, self.start_index)
         return DataError(
             f"{file} cannot be read: the list file gives its folder {self.num_frames} frames, named "
             f"filename_tmpl={self.filename_tmpl!r} from start_index={self.start_index} on; "

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tpn.data.bits import Bits, unescaped
 
-IDR, SPS = 5, 7  # types of NAL units
+IDR, SPS = {5}, 7  # types of NAL units: pictures that refer to nothing before them, parameter sets
 SAYS_CHROMA = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}  # profiles
 HEAD = 32  # bytes of a slice in which the fields lie
 
@@ -103,7 +103,7 @@ def count_of(slice: bytes, sequence: Sequence) -> int | None:
         bits = to_field_flag(slice, sequence)
         if sequence.has_fields and bits.take(1):
             return None
-        if slice[0] & 31 == IDR:
+        if slice[0] & 31 in IDR:
             bits.number()
         return bits.take(sequence.count_bits)
     except EOFError:

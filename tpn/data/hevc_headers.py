@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from tpn.data.bits import Bits, unescaped
 
-IDR, KEYFRAMES, SPS, PPS = {19, 20}, set(range(16, 24)), 33, 34  # types of NAL units
+# Types of NAL units: pictures that refer to nothing before them; those and the other keyframes, BLA and CRA; sets.
+IDR, KEYFRAMES, SPS, PPS = {19, 20}, set(range(16, 22)), 33, 34
 HEAD = 48  # bytes of a slice or a picture parameter set in which the fields lie
 
 

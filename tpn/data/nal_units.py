@@ -6,13 +6,12 @@ Sources: ISO 14496-10 and 23008-2, sections 7.3 and 7.4; ISO 14496-15 for units 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from av.packet import Packet
 
+from tpn.data import h264_headers, hevc_headers
 from tpn.data.h264_headers import UNKNOWN, is_field, sequence_of
-from tpn.data.h264_headers import count_of as h264_count
-from tpn.data.hevc_headers import count_of as hevc_count
-from tpn.data.hevc_headers import headers_of
 from tpn.data.picture_order import is_continuous
 from tpn.data.pictures import Picture
 
@@ -21,11 +20,10 @@ SMALL = 256  # bytes of a packet below which it may hold parameter sets alone
 HEAD = 4096  # bytes in which the first slice of a picture is looked for
 SHORT_HEAD = 96  # bytes in which that slice and its count are found, as a rule
 
-# Types of NAL units: pictures that refer to nothing before them, slices of any picture, parameter sets.
-H264_IDR, H264_SLICES, H264_SETS = {5}, {1, 2, 5}, {7, 8}
-HEVC_IDR, HEVC_SLICES, HEVC_SETS = {19, 20}, set(range(32)), {32, 33, 34}
+# Types of NAL units: slices of any picture, parameter sets.
+H264_SLICES, H264_SETS = {1, 2, 5}, {7, 8}
+HEVC_SLICES, HEVC_SETS = set(range(32)), {32, 33, 34}
 H264_BESIDE, HEVC_BESIDE = set(range(6, 13)), set(range(32, 41))  # sets, delimiters, messages: no picture by themselves
-HEVC_KEYFRAMES = set(range(16, 22))  # BLA, IDR and CRA
 HEVC_BLA = {16, 17, 18}
 HEVC_ENDS, HEVC_END_UNITS = {36, 37}, {b"\x48\1", b"\x4a\1"}  # of a sequence, of the stream
 
@@ -82,7 +80,9 @@ class NalUnits:
     def is_cut(self, slice: bytes, before: list[int]) -> bool:
         """Whether the decoder drops pictures of HEVC around this one: the stream ended, was cut, or says so itself."""
         type = self.type_of(slice)
-        discards = type in HEVC_KEYFRAMES and bool(slice[2:3] and slice[2] & 0x40)  # what is not shown yet before it
+        discards = type in hevc_headers.KEYFRAMES and bool(
+            slice[2:3] and slice[2] & 0x40
+        )  # what is not shown yet before it
         return type in HEVC_BLA or discards or not HEVC_ENDS.isdisjoint(before)
 
     def unless_ended(self, picture: Picture, packet: memoryview) -> Picture:
@@ -102,17 +102,19 @@ class NalUnits:
         """Whether all packets, of these pictures, are of one stream, and none was appended at an open keyframe."""
         shown = (pair for pair in zip(pictures, self.first_slices(), strict=True) if pair[0] is not Picture.HIDDEN)
         if self.hevc:
-            headers = headers_of(self.sets)
-            return is_continuous(shown, lambda slice: hevc_count(slice, headers), bits=headers.count_bits)
+            headers = hevc_headers.headers_of(self.sets)
+            count = partial(hevc_headers.count_of, headers=headers)
+            return is_continuous(shown, count, bits=headers.count_bits)
         if self.sequence.never_reorders:
             return True
-        return is_continuous(shown, lambda slice: h264_count(slice, self.sequence), bits=self.sequence.count_bits)
+        count = partial(h264_headers.count_of, sequence=self.sequence)
+        return is_continuous(shown, count, bits=self.sequence.count_bits)
 
     def kind(self, type: int, key: bool) -> Picture:
         """By the type of a picture's first slice; H.264 has none for an open keyframe: there the flag says it."""
-        if type in (HEVC_IDR if self.hevc else H264_IDR):
+        if type in (hevc_headers.IDR if self.hevc else h264_headers.IDR):
             return Picture.CLOSED
-        return Picture.OPEN if key and (not self.hevc or type in HEVC_KEYFRAMES) else Picture.OTHER
+        return Picture.OPEN if key and (not self.hevc or type in hevc_headers.KEYFRAMES) else Picture.OTHER
 
     def is_known(self, unit: bytes) -> bool:
         """Whether a parameter set is one of the stream's first; from a later one on, no keyframe can be trusted."""

@@ -19,6 +19,7 @@ from tpn.data.bits import Bits
 HEAD = 512  # bytes in which the head of a picture is looked for
 VOP = b"\0\0\1\xb6"
 VOL = re.compile(rb"\x00\x00\x01[\x20-\x2f].{4,}?(?=\x00\x00\x01|$)", re.DOTALL)  # the head of the video object's layer
+NOT_CODED = 8  # bytes of a picture of MPEG-4 that is empty, at most
 PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
 
 
@@ -66,7 +67,7 @@ class Mpeg4:
         if layer is not None and self.layer is not None and layer[0] != self.layer[0]:
             return Picture.UNCLEAR  # where the size of the pictures changes, the decoder drops one
         self.layer = self.layer or layer
-        if at < 0 or packet.size - at <= 8 or (self.is_packed and data.find(VOP, at + 4) >= 0):
+        if at < 0 or packet.size - at <= NOT_CODED or (self.is_packed and data.find(VOP, at + 4) >= 0):
             return Picture.UNCLEAR
         return (Picture.OPEN, Picture.OTHER, Picture.BETWEEN, Picture.OTHER)[data[at + 4] >> 6]
 
@@ -74,7 +75,7 @@ class Mpeg4:
     def num_pictures(packet: Packet) -> int:
         """The VOPs of a packet that are not empty."""
         data = bytes(packet)
-        return sum(len(part) > 8 - len(VOP) for part in data.split(VOP)[1:])
+        return sum(len(part) + len(VOP) > NOT_CODED for part in data.split(VOP)[1:])
 
 
 class Mpeg12:
@@ -102,6 +103,7 @@ def sequence_in(data: bytes) -> bytes:
 
 
 def frame_picture(data: bytes) -> Picture:
+    """The kind of the one picture in a packet of MPEG-1 or 2; unclear if it is a field, or not the only one."""
     at = data.find(b"\0\0\1\0")
     if at < 0 or len(data) - at < 12 or data.find(b"\0\0\1\0", at + 4) >= 0:
         return Picture.UNCLEAR

@@ -32,54 +32,54 @@ def in_processes(work: Callable[[Record], T], records: Sequence[Record], *, proc
     An exception of `work` is raised here. However this iterator ends, its processes end within seconds, in the middle
     of their work; who may be interrupted between two results closes it (contextlib.closing).
     """
-    crew = Crew(work, records, processes)
+    pool = Pool(work, records, processes)
     try:
-        crew.start()
+        pool.start()
         for index in range(len(records)):
-            while index not in crew.results:
-                crew.go_on()
-            yield crew.results.pop(index)
+            while index not in pool.results:
+                pool.go_on()
+            yield pool.results.pop(index)
     finally:
         with interrupts_put_off():
-            crew.end()
+            pool.end()
 
 
-class Crew(Generic[T]):
+class Pool(Generic[T]):
     """Processes, the records that are left for them, and the results that have come, by index."""
 
     def __init__(self, work: Callable[[Record], T], records: Sequence[Record], processes: int) -> None:
         self.work, self.records, self.processes = work, records, processes
         self.left = deque(range(len(records)))
         self.results: dict[int, T | str] = {}
-        self.idle: list[Helper] = []
-        self.busy: dict[Connection, Helper] = {}
+        self.idle: list[PoolWorker] = []
+        self.busy: dict[Connection, PoolWorker] = {}
         self.crashes: Counter[int] = Counter()
 
     def start(self) -> None:
         """Give every process something to do, as long as there is something."""
         while self.left and len(self.busy) < self.processes:
             with interrupts_put_off():
-                helper = self.idle.pop() if self.idle else Helper(self.work)
-                self.busy[helper.pipe] = helper
-            helper.begin(index := self.left.popleft(), self.records[index])
+                worker = self.idle.pop() if self.idle else PoolWorker(self.work)
+                self.busy[worker.pipe] = worker
+            worker.begin(index := self.left.popleft(), self.records[index])
 
     def go_on(self) -> None:
         """Wait for at least one process to have done its work, and give it more."""
         for pipe in wait([*self.busy]):
             with interrupts_put_off():
-                helper = self.busy.pop(pipe)  # pyright: ignore[reportArgumentType]
-                self.idle.append(helper)
-            self.take(helper)
+                worker = self.busy.pop(pipe)  # pyright: ignore[reportArgumentType]
+                self.idle.append(worker)
+            self.take(worker)
         self.start()
 
-    def take(self, helper: "Helper") -> None:
+    def take(self, worker: "PoolWorker") -> None:
         """Note what a process has to say: its result, an error that ends everything, or nothing, as it is dead."""
-        index = helper.index
+        index = worker.index
         try:
-            result, error = helper.pipe.recv()
+            result, error = worker.pipe.recv()
         except (EOFError, OSError):
-            self.idle.remove(helper)
-            helper.pipe.close()
+            self.idle.remove(worker)
+            worker.pipe.close()
             self.blame(index)
             return
         if error is not None:
@@ -97,7 +97,7 @@ class Crew(Generic[T]):
 
     def end(self) -> None:
         """End all processes: they have a moment to remove what they were writing, then they are killed."""
-        processes = [helper.process for helper in (*self.idle, *self.busy.values())]
+        processes = [worker.process for worker in (*self.idle, *self.busy.values())]
         for process in processes:
             process.terminate()
         end = time.monotonic() + GRACE
@@ -107,7 +107,7 @@ class Crew(Generic[T]):
             process.join()
 
 
-class Helper:
+class PoolWorker:
     """A process that works on one record after the other, and the end of its pipe that this one holds."""
 
     def __init__(self, work: Callable[[Record], object]) -> None:
@@ -150,9 +150,7 @@ def interrupts_put_off() -> Iterator[None]:
 def serve(pipe: Connection, work: Callable[[Record], object]) -> NoReturn:
     """One thread, since the processes fill the cores; Ctrl-C is for the main process to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(
-        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
-    )  # `finally` removes what is half-written
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # `finally` removes half-written files
     cv2.setNumThreads(0)
     threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
@@ -166,7 +164,7 @@ def serve(pipe: Connection, work: Callable[[Record], object]) -> NoReturn:
 
 
 def end_with_parent() -> None:
-    """A main process that is killed cannot end its helpers: each notices, and ends itself in the middle of its work."""
+    """A main process that is killed cannot end its workers: each notices, and ends itself in the middle of its work."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

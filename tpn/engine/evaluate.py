@@ -20,6 +20,7 @@ from tpn.engine.out_of_memory import memory_for
 from tpn.engine.progress import ProgressBar, print_line
 from tpn.models.optimize import compile_network, optimize
 from tpn.models.recognizer import Recognizer, build_recognizer
+from tpn.words import counted
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Bytes of activations per portion of views. On a CPU the time of a view changes by 4 % at most from portions of 1 view
@@ -48,8 +49,9 @@ class Scorer:
         b, v = views.shape[:2]
         flat = views.flatten(0, 1)  # (B*V, T, H, W, 3)
         portions = flat.split(self.views_per_portion(flat.shape))
-        sizes = "{} views of {} x {} x {}".format(*portions[0].shape)
-        with memory_for(sizes, self.device, remedy=SMALLER_VIEWS):
+        n, *size, _ = portions[0].shape
+        what = f"{counted(n, 'view')} of {' x '.join(map(str, size))}"
+        with memory_for(what, self.device, remedy=SMALLER_VIEWS):
             logits = torch.cat([self.logits(portion) for portion in portions])
         scores = logits.softmax(dim=1) if self.average_clips == "prob" else logits
         return scores.reshape(b, v, -1).mean(dim=1).cpu()

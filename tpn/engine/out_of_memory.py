@@ -11,7 +11,6 @@ SIGNS = (
     "DefaultCPUAllocator: can't allocate memory",  # the CPU's allocator has no error of its own
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
-    "could not create a memory object",  # oneDNN
     "CUDA out of memory",  # said by libraries that raise a RuntimeError
 )
 
