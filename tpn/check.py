@@ -16,6 +16,7 @@ from tpn.data.annotations import Record, read_list
 from tpn.data.containers import pauses_keep_promise
 from tpn.data.dataset import Split, open_record
 from tpn.data.decode import VideoFile
+from tpn.data.display import Rotation
 from tpn.data.frame_folders import check_frames, unused_first_frames
 from tpn.data.marks import Marks, describe_marks, marks_of
 from tpn.data.paths import kind_of
@@ -93,20 +94,35 @@ def run_check(
         write_atomically(output_file, "".join(f"{path}\n" for path in [*others, *bad]).encode(errors="surrogateescape"))
     else:
         output_file.unlink(missing_ok=True)
-    result = (
-        f"{len(bad)} {'is' if len(bad) == 1 else 'are'} corrupted/missing." if bad else "none are corrupted/missing"
-    )
-    print_line(f"Checked {counted(len(records), 'video')}, {result}", console)
-    if bad:
-        print_line(f"{'its path is' if len(bad) == 1 else 'their paths are'} in {output_file}", console)
-    if text := describe_marks(marks, data.rotation):
-        others_are = "other" if len(marks) == 1 else f"{len(marks)} others"
-        print_line(f"Of the {others_are}: {text}" if bad else f"Of them: {text}", console)
-    if others:
-        print_line(f"{output_file} keeps {counted(len(others), 'path')} of other lists, checked earlier", console)
+    for line in summary(len(records), bad, marks, others, output_file=output_file, rotation=data.rotation):
+        print_line(line, console)
     if bad and remove:
         delete(bad, console)
     return bad
+
+
+def summary(
+    num_records: int,
+    bad: Sequence[str],
+    marks: Sequence[tuple[str, Marks]],
+    others: Sequence[str],
+    *,
+    output_file: Path,
+    rotation: Rotation,
+) -> list[str]:
+    """What a check ends with: how many are bad, where their paths are, what the good ones ask for."""
+    result = "none are corrupted/missing"
+    if bad:
+        result = f"{len(bad)} {'is' if len(bad) == 1 else 'are'} corrupted/missing."
+    lines = [f"Checked {counted(num_records, 'video')}, {result}"]
+    if bad:
+        lines.append(f"{'its path is' if len(bad) == 1 else 'their paths are'} in {output_file}")
+    if text := describe_marks(marks, rotation):
+        good = "other" if len(marks) == 1 else f"{len(marks)} others"
+        lines.append(f"Of the {good}: {text}" if bad else f"Of them: {text}")
+    if others:
+        lines.append(f"{output_file} keeps {counted(len(others), 'path')} of other lists, checked earlier")
+    return lines
 
 
 def paths_of_others(output_file: Path, records: Sequence[Record]) -> list[str]:

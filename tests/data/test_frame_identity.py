@@ -183,30 +183,6 @@ def test_a_file_with_pictures_of_another_size_appended(encoded, make_video, tmp_
             assert np.array_equal(video.read([number])[0], expected[number]), number
 
 
-def test_sound_that_begins_and_ends_midway(encoded, tmp_path):
-    """Where FFmpeg has looked neither in the first 5 MB nor at the end, a stream appears that was not there."""
-    silent = encoded("h264", "ts").read_bytes()
-    container, packets = way.packets_of(encoded("h264", "mp4"))
-    with container, av.open(str(tmp_path / "sound.ts"), "w") as new:
-        video = new.add_stream_from_template(container.streams.video[0])
-        sound = new.add_stream("aac", rate=48000)
-        for packet in packets:
-            packet.stream = video
-            new.mux(packet)
-        for _ in range(60):
-            frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
-            frame.sample_rate = 48000
-            new.mux(sound.encode(frame))
-        new.mux(sound.encode(None))
-    times = -(-6_000_000 // len(silent))
-    path = tmp_path / "joined.ts"
-    path.write_bytes(silent * times + (tmp_path / "sound.ts").read_bytes() + silent * times)
-    with av.open(str(path)) as container:
-        assert [stream.type for stream in container.streams] == ["video"]
-    with VideoFile(path) as video:
-        assert len(video) == 64 * (2 * times + 1)
-
-
 def test_packed_b_frames_appended_where_a_pair_was_cut(encoded, tmp_path):
     packed = way.copy(encoded("mpeg4", "mp4"), tmp_path / "packed.avi", way.b_frames_packed)
     path = way.copy(packed, tmp_path / "joined.avi", lambda packets: way.appended(packets, first=20))
